@@ -1,0 +1,28 @@
+//! The rules of the business: money, orders, ledger, evidence, and the one function that decides.
+//!
+//! Refuses everything that is not a decision: no I/O, no clock, no randomness, no AWS, no HTTP.
+
+pub mod apply;
+pub mod command;
+pub mod evidence;
+pub mod hash;
+pub mod ids;
+pub mod ledger;
+pub mod money;
+pub mod order;
+pub mod policy;
+pub mod state;
+pub mod time;
+
+pub use apply::{Decision, ParkReason, apply};
+pub use command::CreateOrder;
+pub use evidence::{Evidence, EvidenceKind, Source};
+pub use ids::{
+    IdempotencyKey, MerchantId, OrderId, OrderReference, ProviderName, TraceId, UserId, UserMark,
+};
+pub use ledger::{Account, Entry, EntryKind};
+pub use money::{Currency, Money, MoneyError};
+pub use order::{Deposit, Order, Transition};
+pub use policy::Policy;
+pub use state::{OrderEvent, OrderState, Reason, Step};
+pub use time::Timestamp;
