@@ -1,0 +1,68 @@
+//! The one place with DynamoDB expressions: one table, domain types in and out, every write
+//! conditional and every outcome named. ARCHITECTURE.md shows the rows and their cost.
+
+use std::fmt;
+
+use aws_sdk_dynamodb::Client;
+
+mod addresses;
+mod cancellation;
+mod fault;
+mod item;
+mod orders;
+mod parked;
+mod row;
+mod settlement;
+mod users;
+
+pub use addresses::{AddressClaim, AddressOwner, AddressStored};
+pub use orders::{Due, Placed, Written};
+pub use settlement::Settled;
+pub use users::{Balance, LedgerLine, LedgerPage};
+
+/// Partitions of the due index per provider: what is due spreads over them by order id.
+pub const DUE_SHARDS: u32 = 4;
+
+/// The table could not do what was asked.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Not reachable, throttled or contended beyond the budget. The write may have happened.
+    Busy(String),
+    /// A row or an answer that cannot be: a bug, or somebody wrote past this module.
+    Damaged(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Busy(what) => write!(f, "store busy: {what}"),
+            StoreError::Damaged(what) => write!(f, "store damaged: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// The table.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: String,
+}
+
+impl Store {
+    /// The table called `table`.
+    pub const fn new(client: Client, table: String) -> Store {
+        Store { client, table }
+    }
+
+    /// One cheap read, so that connection and credentials stand before the first request. Its
+    /// failure is not an error yet.
+    pub async fn warm_up(&self) {
+        let request = self.client.get_item().table_name(&self.table);
+        let key = row::key("WARM", "UP");
+        if let Err(error) = request.set_key(Some(key)).send().await {
+            tracing::warn!(error = %fault::StoreFault::of(&error), "table not reachable at start");
+        }
+    }
+}
