@@ -1,0 +1,129 @@
+//! Creating an order: recorded by one conditional write, then brought to the provider.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::domain::order::{ATTEMPT_LEASE, Birth};
+use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, Order, OrderState, TraceId};
+use crate::http::{ApiError, ErrorCode};
+use crate::providers::{Provider, Providers};
+use crate::store::{AddressOwner, Placed, Store, Written};
+
+use super::submit::{Submission, is_half_done};
+
+/// Who takes part in the transitions made here.
+const ACTOR: &str = "create-order";
+
+/// How long a repeated request waits for the one that is at the provider right now.
+const WAIT_MS: [u64; 8] = [40, 80, 160, 320, 500, 700, 1_000, 1_200];
+
+/// What creating needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The table.
+    pub store: &'a Store,
+    /// The configured providers.
+    pub providers: &'a Providers,
+    /// Now.
+    pub clock: &'a dyn Clock,
+    /// Who calls.
+    pub merchant: &'a MerchantId,
+    /// The request's trace.
+    pub trace: &'a TraceId,
+    /// Unique to this invocation.
+    pub invocation: &'a str,
+}
+
+/// What became of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// A new order.
+    Now(Box<Order>),
+    /// The order that the same request made before, as it stands.
+    Before(Box<Order>),
+}
+
+/// Creates the order that `key` names, or finds it.
+pub async fn create_order(
+    context: Context<'_>,
+    key: &IdempotencyKey,
+    command: CreateOrder,
+) -> Result<Created, ApiError> {
+    let provider = context
+        .providers
+        .get(command.payment_method.as_ref())
+        .ok_or_else(|| ApiError::field("paymentMethod", "is not offered here"))?
+        .as_ref();
+    provider.check_amount(command.amount).map_err(|issue| ApiError::field("amount", issue))?;
+    let now = context.clock.now();
+    let birth = Birth {
+        merchant: context.merchant.clone(),
+        key,
+        provider: provider.name().clone(),
+        account: provider.account().to_owned(),
+        trace: context.trace.clone(),
+        attempt: context.invocation.to_owned(),
+        now,
+    };
+    let order = Order::new(birth, command);
+    let owner = AddressOwner {
+        merchant: &order.merchant,
+        user: &order.user,
+        provider: (provider.name().as_str(), provider.account()),
+    };
+    // Both at once: one round trip to the table stands before the provider call.
+    let (placed, address) =
+        futures_util::future::join(context.store.place(&order), context.store.address(owner)).await;
+    match placed? {
+        Placed::New => {
+            tracing::info!(order = order.id.as_str(), trace = order.trace.as_str(), "order recorded");
+            let order = submission(context, provider).first(order, address.unwrap_or(None)).await?;
+            Ok(Created::Now(Box::new(order)))
+        }
+        Placed::Existing(existing) => {
+            if existing.fingerprint != order.fingerprint {
+                let message = "the idempotency key was used for another request";
+                return Err(ApiError::new(ErrorCode::IdempotencyKeyReused, message));
+            }
+            let order = resume(context, provider, *existing).await?;
+            Ok(Created::Before(Box::new(order)))
+        }
+        Placed::ReferenceTaken => {
+            let mut error = ApiError::field("orderReference", "belongs to another order");
+            error.code = ErrorCode::Conflict;
+            Err(error)
+        }
+    }
+}
+
+fn submission<'a>(context: Context<'a>, provider: &'a dyn Provider) -> Submission<'a> {
+    Submission { store: context.store, provider, clock: context.clock, actor: ACTOR }
+}
+
+/// Finishes an order that an earlier request left half-done, or waits for the request that is at it.
+async fn resume(
+    context: Context<'_>,
+    provider: &dyn Provider,
+    mut order: Order,
+) -> Result<Order, ApiError> {
+    for wait_ms in WAIT_MS {
+        let now = context.clock.now();
+        if order.state != OrderState::Created || now >= order.expires_at {
+            return Ok(order);
+        }
+        if is_half_done(&order, now) {
+            let until = now.plus(ATTEMPT_LEASE);
+            let by = context.invocation;
+            if context.store.take_over(&order, by, until).await? == Written::Now {
+                order.attempt_until = until;
+                order.attempt_by = by.to_owned();
+                return Ok(submission(context, provider).again(order).await?);
+            }
+        } else {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+        let read = context.store.order(&order.id).await?;
+        order = read.ok_or_else(ApiError::not_found)?;
+    }
+    Ok(order)
+}

@@ -1,0 +1,6 @@
+//! Use cases, one a file: load, let the domain decide, write, say what happened.
+
+pub mod create_order;
+pub mod reconcile;
+pub mod settle;
+pub mod submit;

@@ -1,0 +1,250 @@
+//! Reconciliation: looks at what is due, asks the provider, feeds the settlement queue, expires, and
+//! finishes half-done creates. Each provider is worked on by itself; the run stops before its deadline
+//! and the next one carries on.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::domain::order::{ATTEMPT_LEASE, Change};
+use crate::domain::{
+    EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp,
+};
+use crate::providers::{Answer, Found, Provider, Providers};
+use crate::queue::{SettlementMessage, SettlementQueue};
+use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
+
+use super::submit::{Submission, is_half_done, log};
+
+const ACTOR: &str = "reconcile-poller";
+/// Orders read from the index at once.
+const PAGE: i32 = 40;
+/// Orders of one provider that are looked at side by side.
+const SIDE_BY_SIDE: usize = 8;
+/// No new look starts when less than this is left: a provider call and the writes around it.
+const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(9);
+/// Unanswered calls in a row after which a provider is left alone for the rest of the run.
+const UNANSWERED_MAX: u32 = 5;
+
+/// What a run needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The table.
+    pub store: &'a Store,
+    /// Where evidence goes.
+    pub queue: &'a SettlementQueue,
+    /// Now.
+    pub clock: &'a dyn Clock,
+    /// How far ahead of its time an order may be looked at.
+    pub lookahead: Duration,
+    /// Unique to this invocation.
+    pub invocation: &'a str,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Orders looked at.
+    pub looked_at: u32,
+    /// Statements handed to the settlement queue.
+    pub evidence: u32,
+    /// Orders expired.
+    pub expired: u32,
+    /// Half-done creates taken on.
+    pub resumed: u32,
+    /// Looks that failed; their orders stay due or come due again.
+    pub failed: u32,
+    /// Whether the time ran out before the work did.
+    pub unfinished: bool,
+}
+
+impl Report {
+    fn plus(self, other: Report) -> Report {
+        Report {
+            looked_at: self.looked_at + other.looked_at,
+            evidence: self.evidence + other.evidence,
+            expired: self.expired + other.expired,
+            resumed: self.resumed + other.resumed,
+            failed: self.failed + other.failed,
+            unfinished: self.unfinished || other.unfinished,
+        }
+    }
+}
+
+/// One run over everything that is due, within `time_left`.
+pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: Duration) -> Report {
+    let deadline = Instant::now() + time_left;
+    let runs = providers.all().map(|provider| {
+        let run = Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
+        async move { run.all_shards().await }
+    });
+    let reports = join_all(runs).await;
+    reports.into_iter().fold(Report::default(), Report::plus)
+}
+
+struct Run<'a> {
+    context: Context<'a>,
+    provider: &'a dyn Provider,
+    deadline: Instant,
+    unanswered: AtomicU32,
+}
+
+impl Run<'_> {
+    async fn all_shards(&self) -> Report {
+        let mut report = Report::default();
+        // Another shard comes first each minute, so that a full one cannot starve the last.
+        let minute = self.context.clock.now().secs().div_euclid(60);
+        let first = u32::try_from(minute.rem_euclid(i64::from(DUE_SHARDS))).unwrap_or(0);
+        for shard in (0..DUE_SHARDS).map(|index| (first + index) % DUE_SHARDS) {
+            match self.shard(shard).await {
+                Ok(done) => report = report.plus(done),
+                Err(error) => {
+                    report.failed += 1;
+                    tracing::warn!(provider = %self.provider.name(), shard, %error, "shard not read");
+                }
+            }
+        }
+        report
+    }
+
+    async fn shard(&self, shard: u32) -> Result<Report, StoreError> {
+        let mut report = Report::default();
+        let until = self.context.clock.now().plus(self.context.lookahead);
+        let mut after: Option<Due> = None;
+        loop {
+            if self.out_of_time() {
+                return Ok(Report { unfinished: true, ..report });
+            }
+            let name = self.provider.name();
+            let page = self.context.store.due(name, shard, (until, PAGE), after.as_ref()).await?;
+            for chunk in page.chunks(SIDE_BY_SIDE) {
+                if self.out_of_time() {
+                    return Ok(Report { unfinished: true, ..report });
+                }
+                let looks = join_all(chunk.iter().map(|due| self.look(due))).await;
+                for (look, due) in looks.into_iter().zip(chunk) {
+                    report = report.plus(look.unwrap_or_else(|error| {
+                        tracing::warn!(order = due.id.as_str(), %error, "look failed");
+                        Report { failed: 1, ..Report::default() }
+                    }));
+                }
+            }
+            if page.len() < PAGE as usize {
+                return Ok(report);
+            }
+            after = page.into_iter().next_back();
+        }
+    }
+
+    fn out_of_time(&self) -> bool {
+        Instant::now() + LOOK_TAKES_AT_MOST > self.deadline
+    }
+
+    fn may_ask(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed) < UNANSWERED_MAX
+    }
+
+    fn answered<T>(&self, answer: &Answer<T>) {
+        match answer {
+            Answer::Done(_) | Answer::Declined(_) => self.unanswered.store(0, Ordering::Relaxed),
+            Answer::Unknown(_) => {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    async fn look(&self, due: &Due) -> Result<Report, StoreError> {
+        let mut report = Report { looked_at: 1, ..Report::default() };
+        let Some(order) = self.context.store.order(&due.id).await? else { return Ok(report) };
+        let now = self.context.clock.now();
+        let at_the_provider = order.state == OrderState::Created && now < order.attempt_until;
+        if order.due_at != Some(due.due_at) || at_the_provider {
+            return Ok(report);
+        }
+        let over = order.state.is_open() && now >= order.expires_at;
+        let asks = self.may_ask() && (self.provider.can_query() || is_half_done(&order, now));
+        if !asks && !over && self.provider.can_query() {
+            return Ok(report);
+        }
+        // Whoever moves the date has the look; a crash after this costs one interval, not the order.
+        let next = self.next_look(&order, now);
+        if self.context.store.reschedule(&order, next).await? == Written::Raced {
+            return Ok(report);
+        }
+        let order = Order { due_at: next, ..order };
+        if asks && is_half_done(&order, now) {
+            report.resumed += u32::from(self.resume(order).await?);
+            return Ok(report);
+        }
+        if asks && self.ask(&order, now, &mut report).await {
+            return Ok(report);
+        }
+        if over {
+            report.expired += u32::from(self.expire(&order, now).await?);
+        }
+        Ok(report)
+    }
+
+    fn next_look(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
+        if self.provider.can_query() || is_half_done(order, now) {
+            return order.next_check(now);
+        }
+        (order.state.is_open() && now < order.expires_at).then_some(order.expires_at)
+    }
+
+    /// Asks the provider; whether it said something that settles the order.
+    async fn ask(&self, order: &Order, now: Timestamp, report: &mut Report) -> bool {
+        let answer = self.provider.query(order, now).await;
+        self.answered(&answer);
+        let Answer::Done(Found::Proof(evidence)) = answer else { return false };
+        let paid = matches!(evidence.kind, EvidenceKind::Paid(_));
+        if !paid && !order.state.is_open() {
+            return true;
+        }
+        let message = SettlementMessage { trace: order.trace.clone(), evidence: *evidence };
+        match self.context.queue.send(&message).await {
+            Ok(()) => report.evidence += 1,
+            // The order comes due again, and the provider will say the same.
+            Err(error) => {
+                report.failed += 1;
+                tracing::warn!(order = order.id.as_str(), %error, "evidence not handed over");
+            }
+        }
+        true
+    }
+
+    async fn resume(&self, order: Order) -> Result<bool, StoreError> {
+        let Context { store, clock, invocation, .. } = self.context;
+        let until = clock.now().plus(ATTEMPT_LEASE);
+        if store.take_over(&order, invocation, until).await? == Written::Raced {
+            return Ok(false);
+        }
+        let order = Order { attempt_until: until, attempt_by: invocation.to_owned(), ..order };
+        let submission = Submission { store, provider: self.provider, clock, actor: ACTOR };
+        let order = submission.again(order).await?;
+        if order.state == OrderState::Created {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(true)
+    }
+
+    async fn expire(&self, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
+        let Step::Move(to) = order.state.on(OrderEvent::Expire) else { return Ok(false) };
+        let reason = if order.state == OrderState::Created {
+            Reason::ProviderUnreachable
+        } else {
+            Reason::Expired
+        };
+        let change = Change { reason: Some(reason), actor: ACTOR, evidence: None, at: now };
+        let mut after = order.moved(to, change);
+        after.due_at = if self.provider.can_query() { after.next_check(now) } else { None };
+        if self.context.store.advance(order, &after).await? == Written::Raced {
+            return Ok(false);
+        }
+        log(order, &after);
+        Ok(true)
+    }
+}

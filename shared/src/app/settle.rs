@@ -1,0 +1,96 @@
+//! Settling: what evidence does to its order, decided by the domain and written in one transaction.
+//! The only place that books money. A redelivery finds the work done.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Clock;
+use crate::domain::{Decision, Order, ParkReason, Policy, ProviderName, apply};
+use crate::queue::SettlementMessage;
+use crate::store::{Settled, Store, StoreError, Written};
+
+use super::submit::log;
+
+/// How often a lost race is decided again before the message is left to its redelivery.
+const RACES_MAX: usize = 5;
+
+/// The rules of each provider account.
+pub type Policies = BTreeMap<ProviderName, Policy>;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Booked; the order is `SUCCESS`.
+    Settled,
+    /// Put aside, and the order with it.
+    Held,
+    /// The order is `FAILED`.
+    Declined,
+    /// Put aside; the order is as it was.
+    Parked(ParkReason),
+    /// Done before.
+    AlreadyDone,
+}
+
+/// Applies one message.
+pub async fn settle(
+    store: &Store,
+    policies: &Policies,
+    clock: &dyn Clock,
+    message: &SettlementMessage,
+) -> Result<Outcome, StoreError> {
+    let evidence = &message.evidence;
+    for _ in 0..RACES_MAX {
+        let now = clock.now();
+        let Some(order) = store.order(&evidence.order_id).await? else {
+            return park(store, message, ParkReason::UnknownOrder, None, clock).await;
+        };
+        let policy = policies.get(&order.provider).copied().unwrap_or_default();
+        let settled = match apply(&order, evidence, policy, now) {
+            Decision::AlreadyDone => return Ok(Outcome::AlreadyDone),
+            Decision::Park(reason) => {
+                return park(store, message, reason, Some(&order), clock).await;
+            }
+            Decision::Settle { order: after, entry } => {
+                let settled = store.settle((&order, &after), &entry, evidence).await?;
+                (settled, after, Outcome::Settled)
+            }
+            Decision::Hold { order: after, reason } => {
+                let settled = store.hold((&order, &after), evidence, reason).await?;
+                (settled, after, Outcome::Held)
+            }
+            Decision::Decline { order: after } => match store.advance(&order, &after).await? {
+                Written::Now => (Settled::Now, after, Outcome::Declined),
+                Written::Raced => (Settled::Raced, after, Outcome::Declined),
+            },
+        };
+        match settled {
+            (Settled::Now, after, outcome) => {
+                log(&order, &after);
+                return Ok(outcome);
+            }
+            (Settled::PaymentTaken, _, Outcome::Settled) => {
+                return park(store, message, ParkReason::SecondPayment, Some(&order), clock).await;
+            }
+            // The statement was put aside before, by itself: that is where the operator finds it.
+            (Settled::PaymentTaken, _, _) => return Ok(Outcome::AlreadyDone),
+            (Settled::Raced, _, _) => {}
+        }
+    }
+    Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_id)))
+}
+
+async fn park(
+    store: &Store,
+    message: &SettlementMessage,
+    reason: ParkReason,
+    order: Option<&Order>,
+    clock: &dyn Clock,
+) -> Result<Outcome, StoreError> {
+    let written = store.park(&message.evidence, reason, order, clock.now()).await?;
+    if written == Written::Now {
+        let order = message.evidence.order_id.as_str();
+        let trace = message.trace.as_str();
+        tracing::warn!(order, trace, reason = reason.as_str(), "evidence parked for an operator");
+    }
+    Ok(Outcome::Parked(reason))
+}

@@ -1,0 +1,121 @@
+//! Settings from the environment and the clients built from them, for `main.rs`. A missing or
+//! malformed setting stops the cold start; nothing falls back to a mock.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+
+use crate::app::settle::Policies;
+use crate::auth::Authenticator;
+use crate::clock::SystemClock;
+use crate::domain::ProviderName;
+use crate::outbound::Outbound;
+use crate::outbound_hyper::HyperOutbound;
+use crate::providers::{Provider, Providers, settings::ProviderSettings};
+use crate::queue::{DeadLetters, SettlementQueue};
+use crate::secrets::{CLIENT_KEYS, PROVIDER_KEYS, Secret};
+use crate::store::Store;
+
+/// A setting is missing or malformed. Names the setting, never its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What is read from the environment, and the AWS clients' common configuration.
+#[derive(Debug)]
+pub struct Config {
+    sdk: SdkConfig,
+}
+
+impl Config {
+    /// Credentials, region and endpoints as Lambda hands them over.
+    pub async fn from_env() -> Config {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_millis(1_000))
+            .operation_attempt_timeout(Duration::from_millis(2_500))
+            .operation_timeout(Duration::from_millis(8_000))
+            .build();
+        let sdk = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(timeouts)
+            .load()
+            .await;
+        Config { sdk }
+    }
+
+    /// The table called `TABLE_NAME`.
+    pub fn store(&self) -> Result<Store, ConfigError> {
+        let client = aws_sdk_dynamodb::Client::new(&self.sdk);
+        Ok(Store::new(client, variable("TABLE_NAME")?))
+    }
+
+    /// The queue at `SETTLEMENT_QUEUE_URL`.
+    pub fn settlement_queue(&self) -> Result<SettlementQueue, ConfigError> {
+        let client = aws_sdk_sqs::Client::new(&self.sdk);
+        Ok(SettlementQueue::new(client, variable("SETTLEMENT_QUEUE_URL")?))
+    }
+
+    /// The queue at `SETTLEMENT_DEAD_LETTER_QUEUE_URL`.
+    pub fn dead_letters(&self) -> Result<DeadLetters, ConfigError> {
+        let client = aws_sdk_sqs::Client::new(&self.sdk);
+        Ok(DeadLetters::new(client, variable("SETTLEMENT_DEAD_LETTER_QUEUE_URL")?))
+    }
+
+    /// Client authentication by the secret `CLIENT_KEYS_SECRET`.
+    pub fn authenticator(&self) -> Result<Authenticator, ConfigError> {
+        let client = aws_sdk_secretsmanager::Client::new(&self.sdk);
+        let keys = Secret::new(client, variable("CLIENT_KEYS_SECRET")?, CLIENT_KEYS);
+        Ok(Authenticator::new(Arc::new(keys), Arc::new(SystemClock)))
+    }
+
+    /// The providers of `PROVIDER_SETTINGS`, with their keys from the secret `PROVIDER_KEYS_SECRET`.
+    pub fn providers(&self) -> Result<Providers, ConfigError> {
+        let client = aws_sdk_secretsmanager::Client::new(&self.sdk);
+        let keys = Arc::new(Secret::new(client, variable("PROVIDER_KEYS_SECRET")?, PROVIDER_KEYS));
+        let settings = provider_settings()?;
+        let outbound: Arc<dyn Outbound> = Arc::new(HyperOutbound::new(settings.allow_http()));
+        let all: Vec<Arc<dyn Provider>> = settings
+            .build(&keys, &outbound)
+            .map_err(|error| ConfigError(format!("PROVIDER_SETTINGS: {error}")))?;
+        let default = std_var("DEFAULT_PROVIDER").unwrap_or_else(|| "trader".to_owned());
+        ProviderName::parse(&default)
+            .and_then(|name| Providers::new(name, all))
+            .ok_or_else(|| ConfigError("DEFAULT_PROVIDER is not in PROVIDER_SETTINGS".to_owned()))
+    }
+}
+
+/// The money rules of `PROVIDER_SETTINGS`.
+pub fn policies() -> Result<Policies, ConfigError> {
+    Ok(provider_settings()?.policies())
+}
+
+fn provider_settings() -> Result<ProviderSettings, ConfigError> {
+    ProviderSettings::parse(&variable("PROVIDER_SETTINGS")?)
+        .map_err(|error| ConfigError(format!("PROVIDER_SETTINGS: {error}")))
+}
+
+/// A number from the environment.
+pub fn number<T: FromStr>(name: &str) -> Result<T, ConfigError> {
+    variable(name)?.parse().map_err(|_| ConfigError(format!("{name} is not a number")))
+}
+
+fn variable(name: &str) -> Result<String, ConfigError> {
+    std_var(name)
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| ConfigError(format!("{name} is not set")))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn std_var(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

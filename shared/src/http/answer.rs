@@ -1,0 +1,148 @@
+//! Turning outcomes into responses: JSON, the error form, the trace id on everything.
+
+use lambda_http::{Body, Request, RequestExt, Response};
+use serde_json::{Value, json};
+
+use super::error::{ApiError, ErrorCode};
+use crate::domain::TraceId;
+
+/// What a handler wants to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// JSON with a status, and whether it repeats an earlier answer.
+    Json {
+        /// HTTP status.
+        status: u16,
+        /// The body.
+        body: Value,
+        /// Sends `Idempotency-Replayed: true`.
+        replayed: bool,
+    },
+    /// Bytes for a provider.
+    Raw {
+        /// HTTP status.
+        status: u16,
+        /// `Content-Type`.
+        content_type: String,
+        /// The body.
+        body: String,
+    },
+}
+
+impl Answer {
+    /// JSON with 200.
+    pub const fn ok(body: Value) -> Answer {
+        Answer::Json { status: 200, body, replayed: false }
+    }
+}
+
+/// The trace of a request: the caller's, continued, or the gateway's own request id.
+pub fn trace_of(request: &Request) -> TraceId {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let given = header("x-trace-id").and_then(TraceId::parse);
+    let parent = || header("traceparent").and_then(|text| TraceId::parse(text.split('-').nth(1)?));
+    let own = || TraceId::parse(&invocation_of(request));
+    given.or_else(parent).or_else(own).unwrap_or_else(TraceId::untraced)
+}
+
+/// What the gateway calls this request; unique to it.
+pub(super) fn invocation_of(request: &Request) -> String {
+    use lambda_http::request::RequestContext;
+    let gateway = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
+        _ => None,
+    };
+    let lambda = || request.lambda_context_ref().map(|context| context.request_id.clone());
+    gateway.or_else(lambda).unwrap_or_default()
+}
+
+/// The response for an outcome; errors are logged here, once, with their cause.
+pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Body> {
+    let builder = Response::builder().header("x-trace-id", trace.as_str());
+    let built = match outcome {
+        Ok(Answer::Json { status, body, replayed }) => {
+            let builder = builder
+                .status(status)
+                .header("content-type", "application/json")
+                .header("cache-control", "no-store");
+            let builder = if replayed {
+                builder.header("idempotency-replayed", "true")
+            } else {
+                builder
+            };
+            builder.body(Body::Text(body.to_string()))
+        }
+        Ok(Answer::Raw { status, content_type, body }) => {
+            builder.status(status).header("content-type", content_type).body(Body::Text(body))
+        }
+        Err(error) => {
+            log(trace, &error);
+            let mut builder = builder
+                .status(error.code.status())
+                .header("content-type", "application/problem+json")
+                .header("cache-control", "no-store");
+            if error.code == ErrorCode::ServiceUnavailable {
+                builder = builder.header("retry-after", "1");
+            }
+            if let Some(allow) = error.allow {
+                builder = builder.header("allow", allow);
+            }
+            builder.body(Body::Text(problem(trace, &error).to_string()))
+        }
+    };
+    built.unwrap_or_else(|error| {
+        tracing::error!(trace = trace.as_str(), %error, "response not built");
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
+}
+
+fn problem(trace: &TraceId, error: &ApiError) -> Value {
+    let details: Vec<Value> = error
+        .field
+        .iter()
+        .map(|(field, issue)| json!({"field": field, "issue": issue}))
+        .collect();
+    json!({
+        "errorCode": error.code.as_str(),
+        "message": error.message,
+        "details": details,
+        "traceId": trace.as_str(),
+    })
+}
+
+fn log(trace: &TraceId, error: &ApiError) {
+    let (trace, code) = (trace.as_str(), error.code.as_str());
+    let cause = error.cause.as_deref().unwrap_or("");
+    match error.code.status() {
+        500 => tracing::error!(trace, code, cause, "request failed"),
+        503 => tracing::warn!(trace, code, cause, "request put off"),
+        _ => tracing::info!(trace, code, message = error.message, "request refused"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_without_any_id_still_has_a_trace() {
+        assert_eq!(trace_of(&Request::default()).as_str(), "untraced");
+    }
+
+    #[test]
+    fn a_trace_is_continued_only_if_it_cannot_forge_a_log_line() {
+        let with = |name: &str, value: &str| {
+            let mut request = Request::default();
+            request
+                .headers_mut()
+                .insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            trace_of(&request)
+        };
+        assert_eq!(with("x-trace-id", "abc-1").as_str(), "abc-1");
+        assert_eq!(with("x-trace-id", "a b\"c").as_str(), "untraced");
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(with("traceparent", parent).as_str(), "4bf92f3577b34da6a3ce929d0e0e4736");
+    }
+}

@@ -1,0 +1,164 @@
+//! Errors as clients see them: a closed list of codes, one status each. What went wrong inside stays
+//! in the log.
+
+use crate::providers::Refusal;
+use crate::secrets::Unavailable;
+use crate::store::StoreError;
+
+/// The closed list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// 400: a member is missing, malformed or out of range.
+    InvalidArgument,
+    /// 400: the callback URL leads where we do not call.
+    CallbackUrlNotAllowed,
+    /// 401: no credentials.
+    Unauthenticated,
+    /// 401: the signature does not fit.
+    SignatureInvalid,
+    /// 401: signed too long ago, or in the future.
+    TimestampOutOfRange,
+    /// 403: the key may not do this.
+    Forbidden,
+    /// 404: unknown, or somebody else's.
+    NotFound,
+    /// 405: the route exists, not with this verb.
+    MethodNotAllowed,
+    /// 409: something else stands in the way.
+    Conflict,
+    /// 413: more bytes than are read.
+    PayloadTooLarge,
+    /// 415: not a content type of this route.
+    UnsupportedMediaType,
+    /// 422: the key was used for another request.
+    IdempotencyKeyReused,
+    /// 500: our bug.
+    InternalError,
+    /// 503: come again.
+    ServiceUnavailable,
+}
+
+impl ErrorCode {
+    /// The word in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ErrorCode::InvalidArgument => "INVALID_ARGUMENT",
+            ErrorCode::CallbackUrlNotAllowed => "CALLBACK_URL_NOT_ALLOWED",
+            ErrorCode::Unauthenticated => "UNAUTHENTICATED",
+            ErrorCode::SignatureInvalid => "SIGNATURE_INVALID",
+            ErrorCode::TimestampOutOfRange => "TIMESTAMP_OUT_OF_RANGE",
+            ErrorCode::Forbidden => "FORBIDDEN",
+            ErrorCode::NotFound => "NOT_FOUND",
+            ErrorCode::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            ErrorCode::Conflict => "CONFLICT",
+            ErrorCode::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            ErrorCode::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            ErrorCode::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            ErrorCode::InternalError => "INTERNAL_ERROR",
+            ErrorCode::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            ErrorCode::InvalidArgument | ErrorCode::CallbackUrlNotAllowed => 400,
+            ErrorCode::Unauthenticated
+            | ErrorCode::SignatureInvalid
+            | ErrorCode::TimestampOutOfRange => 401,
+            ErrorCode::Forbidden => 403,
+            ErrorCode::NotFound => 404,
+            ErrorCode::MethodNotAllowed => 405,
+            ErrorCode::Conflict => 409,
+            ErrorCode::PayloadTooLarge => 413,
+            ErrorCode::UnsupportedMediaType => 415,
+            ErrorCode::IdempotencyKeyReused => 422,
+            ErrorCode::InternalError => 500,
+            ErrorCode::ServiceUnavailable => 503,
+        }
+    }
+}
+
+/// An error answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// Which one.
+    pub code: ErrorCode,
+    /// A sentence for the client's engineer.
+    pub message: String,
+    /// The member at fault and what is wrong with it.
+    pub field: Option<(&'static str, String)>,
+    /// Verbs that the route knows, for 405.
+    pub allow: Option<&'static str>,
+    /// For the log only.
+    pub cause: Option<String>,
+}
+
+impl ApiError {
+    /// An error with a sentence.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
+        ApiError { code, message: message.into(), field: None, allow: None, cause: None }
+    }
+
+    /// 400 for one member: `issue` completes the sentence that starts with its name.
+    pub fn field(name: &'static str, issue: impl Into<String>) -> ApiError {
+        let issue = issue.into();
+        let error = ApiError::new(ErrorCode::InvalidArgument, format!("{name} {issue}"));
+        ApiError { field: Some((name, issue)), ..error }
+    }
+
+    /// 404, the same for unknown and for somebody else's.
+    pub fn not_found() -> ApiError {
+        ApiError::new(ErrorCode::NotFound, "no such resource")
+    }
+
+    /// 405 with the verbs that would do.
+    pub fn method_not_allowed(allow: &'static str) -> ApiError {
+        let error = ApiError::new(ErrorCode::MethodNotAllowed, format!("use {allow}"));
+        ApiError { allow: Some(allow), ..error }
+    }
+
+    /// 503.
+    pub fn unavailable(cause: impl Into<String>) -> ApiError {
+        let error = ApiError::new(ErrorCode::ServiceUnavailable, "temporarily unavailable: retry");
+        ApiError { cause: Some(cause.into()), ..error }
+    }
+
+    fn internal(cause: impl Into<String>) -> ApiError {
+        let error = ApiError::new(ErrorCode::InternalError, "internal error");
+        ApiError { cause: Some(cause.into()), ..error }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        match error {
+            StoreError::Busy(_) => ApiError::unavailable(error.to_string()),
+            StoreError::Damaged(_) => ApiError::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> ApiError {
+        ApiError::unavailable(error.to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        match refusal {
+            Refusal::Malformed(issue) => ApiError::new(ErrorCode::InvalidArgument, issue),
+            Refusal::UnsupportedMediaType => {
+                ApiError::new(ErrorCode::UnsupportedMediaType, "not a content type of this provider")
+            }
+            Refusal::Signature => {
+                ApiError::new(ErrorCode::SignatureInvalid, "the signature does not fit")
+            }
+            Refusal::Timestamp => {
+                ApiError::new(ErrorCode::TimestampOutOfRange, "signed outside the time window")
+            }
+            Refusal::KeysUnavailable => ApiError::unavailable("provider keys"),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! HTTP in and out: the only status codes of the repository, the error form, request parsing.
+
+mod answer;
+mod error;
+mod json;
+mod order;
+pub mod request;
+mod route;
+
+pub use answer::{Answer, render, trace_of};
+pub use error::{ApiError, ErrorCode};
+pub use json::Strict;
+pub use order::{balances_body, ledger_body, ledger_position, order_body};
+pub use route::{Route, route};

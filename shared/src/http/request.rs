@@ -1,0 +1,334 @@
+//! Reading requests: bounded, one JSON object, every member checked by name, the first fault named.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lambda_http::Request;
+use serde_json::{Map, Value};
+
+use super::answer::invocation_of;
+use super::error::{ApiError, ErrorCode};
+use super::json::Strict;
+use crate::domain::{
+    CreateOrder, Currency, IdempotencyKey, Money, OrderReference, ProviderName, UserId,
+};
+
+/// The longest create body.
+pub const CREATE_BYTES_MAX: usize = 64 * 1024;
+/// The longest callback body.
+pub const CALLBACK_BYTES_MAX: usize = 128 * 1024;
+
+const EXPIRES_IN_SECS_DEFAULT: u64 = 1_800;
+const EXPIRES_IN_SECS_MIN: u64 = 60;
+const EXPIRES_IN_SECS_MAX: u64 = 86_400;
+const METADATA_MEMBERS_MAX: usize = 20;
+const METADATA_BYTES_MAX: usize = 4_096;
+const CALLBACK_URL_BYTES_MAX: usize = 2_048;
+const MEMBERS: [&str; 9] = [
+    "userId",
+    "amount",
+    "currency",
+    "paymentMethod",
+    "orderReference",
+    "callbackUrl",
+    "expiresInSeconds",
+    "metadata",
+    "idempotencyKey",
+];
+
+/// The body, if it is no longer than `bytes_max`.
+pub fn body(request: &Request, bytes_max: usize) -> Result<&[u8], ApiError> {
+    let body: &[u8] = request.body();
+    if body.len() > bytes_max {
+        let message = format!("the body may have at most {bytes_max} bytes");
+        return Err(ApiError::new(ErrorCode::PayloadTooLarge, message));
+    }
+    Ok(body)
+}
+
+/// What the gateway calls this request; unique to it, the same in the log of the gateway.
+pub fn invocation(request: &Request) -> String {
+    invocation_of(request)
+}
+
+/// A header that appears once and is visible ASCII.
+pub fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    let mut values = request.headers().get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Reads `POST /recharges`: the command and its idempotency key.
+pub fn create_order(request: &Request) -> Result<(IdempotencyKey, CreateOrder), ApiError> {
+    let body = body(request, CREATE_BYTES_MAX)?;
+    let content_type = header(request, "content-type").unwrap_or("application/json");
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let message = "send the body as application/json";
+        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
+    }
+    let members = match serde_json::from_slice(body) {
+        Ok(Strict(Value::Object(members))) => members,
+        Ok(_) => return Err(malformed("the body must be one JSON object")),
+        Err(error) => {
+            let at = format!("line {} column {}", error.line(), error.column());
+            return Err(malformed(format!("the body is not one JSON object without duplicates: {at}")));
+        }
+    };
+    if members.keys().any(|name| !MEMBERS.contains(&name.as_str())) {
+        return Err(malformed(format!("unknown member; known ones are {}", MEMBERS.join(", "))));
+    }
+    let key = idempotency_key(request, &members)?;
+    let amount = amount(&members)?;
+    let command = CreateOrder {
+        user: required(&members, "userId", UserId::parse, "must be 1 to 64 of [A-Za-z0-9_-]")?,
+        amount,
+        payment_method: optional(&members, "paymentMethod", ProviderName::parse, "is no provider")?,
+        reference: optional(
+            &members,
+            "orderReference",
+            OrderReference::parse,
+            "must be 1 to 64 of [A-Za-z0-9._-]",
+        )?,
+        callback_url: callback_url(&members)?,
+        expires_in: expires_in(&members)?,
+        metadata: metadata(&members)?,
+    };
+    Ok((key, command))
+}
+
+fn malformed(message: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::InvalidArgument, message)
+}
+
+fn idempotency_key(
+    request: &Request,
+    members: &Map<String, Value>,
+) -> Result<IdempotencyKey, ApiError> {
+    const GRAMMAR: &str = "must be 1 to 255 printable ASCII characters";
+    let in_body = optional(members, "idempotencyKey", IdempotencyKey::parse, GRAMMAR)?;
+    let in_header = if request.headers().contains_key("idempotency-key") {
+        let key = header(request, "idempotency-key").and_then(IdempotencyKey::parse);
+        Some(key.ok_or_else(|| ApiError::field("idempotencyKey", GRAMMAR))?)
+    } else {
+        None
+    };
+    match (in_header, in_body) {
+        (Some(header), Some(body)) if header != body => {
+            Err(ApiError::field("idempotencyKey", "differs from the Idempotency-Key header"))
+        }
+        (Some(key), _) | (None, Some(key)) => Ok(key),
+        (None, None) => Err(ApiError::field(
+            "idempotencyKey",
+            "is required: send the Idempotency-Key header or the member",
+        )),
+    }
+}
+
+fn amount(members: &Map<String, Value>) -> Result<Money, ApiError> {
+    let codes = Currency::ALL.map(Currency::code).join(", ");
+    let issue = format!("must be one of {codes}");
+    let currency = required(members, "currency", Currency::parse, &issue)?;
+    let max = currency.order_max_minor();
+    let issue = || {
+        let code = currency.code();
+        ApiError::field("amount", format!("must be an integer from 1 to {max}, in {code} minor units"))
+    };
+    let minor = members.get("amount").and_then(Value::as_i64).map(i128::from).ok_or_else(issue)?;
+    if (1..=max).contains(&minor) { Ok(Money::new(minor, currency)) } else { Err(issue()) }
+}
+
+fn required<T>(
+    members: &Map<String, Value>,
+    name: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+    issue: &str,
+) -> Result<T, ApiError> {
+    let missing = || ApiError::field(name, "is required");
+    match members.get(name) {
+        None | Some(Value::Null) => Err(missing()),
+        Some(value) => {
+            value.as_str().and_then(parse).ok_or_else(|| ApiError::field(name, issue))
+        }
+    }
+}
+
+fn optional<T>(
+    members: &Map<String, Value>,
+    name: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+    issue: &str,
+) -> Result<Option<T>, ApiError> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => required(members, name, parse, issue).map(Some),
+    }
+}
+
+fn expires_in(members: &Map<String, Value>) -> Result<Duration, ApiError> {
+    let secs = match members.get("expiresInSeconds") {
+        None | Some(Value::Null) => Some(EXPIRES_IN_SECS_DEFAULT),
+        Some(value) => value.as_u64(),
+    };
+    secs.filter(|secs| (EXPIRES_IN_SECS_MIN..=EXPIRES_IN_SECS_MAX).contains(secs))
+        .map(Duration::from_secs)
+        .ok_or_else(|| {
+            let range = format!("from {EXPIRES_IN_SECS_MIN} to {EXPIRES_IN_SECS_MAX}");
+            ApiError::field("expiresInSeconds", format!("must be an integer {range}"))
+        })
+}
+
+fn metadata(members: &Map<String, Value>) -> Result<BTreeMap<String, String>, ApiError> {
+    let issue = || {
+        let limit = format!("{METADATA_MEMBERS_MAX} string members, {METADATA_BYTES_MAX} bytes");
+        ApiError::field("metadata", format!("must be an object of at most {limit}"))
+    };
+    let entries = match members.get("metadata") {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(entries)) => entries,
+        Some(_) => return Err(issue()),
+    };
+    let bytes: usize =
+        entries.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+    if entries.len() > METADATA_MEMBERS_MAX || bytes > METADATA_BYTES_MAX {
+        return Err(issue());
+    }
+    let member = |(name, value): (&String, &Value)| {
+        let value = value.as_str().filter(|_| !name.is_empty()).ok_or_else(issue)?;
+        Ok((name.clone(), value.to_owned()))
+    };
+    entries.iter().map(member).collect()
+}
+
+fn callback_url(members: &Map<String, Value>) -> Result<Option<String>, ApiError> {
+    let parse = |text: &str| Some(text.to_owned());
+    let Some(text) = optional(members, "callbackUrl", parse, "must be a string")? else {
+        return Ok(None);
+    };
+    if is_public_https(&text) {
+        return Ok(Some(text));
+    }
+    let mut error = ApiError::field("callbackUrl", "must be an https URL of a public host name");
+    error.code = ErrorCode::CallbackUrlNotAllowed;
+    Err(error)
+}
+
+/// Host names only: an address, a user part or a port of its own has no place in a callback URL.
+/// Where the name leads is checked again whenever it is called.
+fn is_public_https(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://") else { return false };
+    let (host, _) = rest.split_once(['/', '?']).unwrap_or((rest, ""));
+    let host = host.strip_suffix(":443").unwrap_or(host);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let top = host.rsplit('.').next().unwrap_or("");
+    text.len() <= CALLBACK_URL_BYTES_MAX
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && host.len() <= 253
+        && host.contains('.')
+        && host.split('.').all(label)
+        && top.starts_with(|first: char| first.is_ascii_alphabetic())
+        && !["localhost", "local", "internal", "localdomain"].contains(&top.to_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Result<(IdempotencyKey, CreateOrder), ApiError> {
+        let mut request = Request::new(body.to_owned().into());
+        request.headers_mut().insert("idempotency-key", "k-1".parse().unwrap());
+        create_order(&request)
+    }
+
+    fn patched(name: &str, value: Value) -> Result<(IdempotencyKey, CreateOrder), ApiError> {
+        let mut body = serde_json::json!({"userId": "u_1", "amount": 5_000_000, "currency": "USDT"});
+        body[name] = value;
+        parse(&body.to_string())
+    }
+
+    #[track_caller]
+    fn check(name: &'static str, value: Value) {
+        let error = patched(name, value.clone()).expect_err("must be refused");
+        assert_eq!(error.field.map(|(field, _)| field), Some(name), "{value}");
+    }
+
+    #[test]
+    fn each_wrong_member_is_named() {
+        for value in ["", "u 1", "u_\u{430}"] {
+            check("userId", value.into());
+        }
+        check("userId", 1.into());
+        for value in [0.into(), (-1).into(), "5000".into(), Value::Null, 1_000_000_000_001i64.into()] {
+            check("amount", value);
+        }
+        check("currency", "usd".into());
+        check("paymentMethod", "Trader".into());
+        check("orderReference", "a/b".into());
+        for value in [59.into(), 86_401.into(), "60".into(), Value::from(-60)] {
+            check("expiresInSeconds", value);
+        }
+        check("idempotencyKey", "k-2".into());
+        check("idempotencyKey", "".into());
+        check("metadata", serde_json::json!({"a": 1}));
+        check("metadata", serde_json::json!({"a": "x".repeat(4_096)}));
+        check("metadata", (0..21).map(|i| (i.to_string(), "".into())).collect::<Map<_, _>>().into());
+    }
+
+    #[test]
+    fn numbers_that_are_no_plain_integers_are_refused() {
+        for amount in ["1e2", "5.0", "18446744073709551616", "-0.0", "1e400", &"9".repeat(60_000)] {
+            let body = format!(r#"{{"userId":"u_1","amount":{amount},"currency":"USDT"}}"#);
+            assert!(parse(&body).is_err(), "{amount:.20}");
+        }
+    }
+
+    #[test]
+    fn bodies_that_are_not_one_plain_object_are_refused() {
+        for body in ["", "[]", "null", "{} {}", "{\"userId\":\"u\",\"userId\":\"u\"}", "\u{feff}{}"] {
+            assert_eq!(parse(body).expect_err(body).code, ErrorCode::InvalidArgument);
+        }
+        assert!(patched("Amount", 1.into()).is_err());
+        assert!(patched("status", "SUCCESS".into()).is_err());
+    }
+
+    #[test]
+    fn requests_that_mean_the_same_have_the_same_fingerprint() {
+        let one = r#"{"userId":"u_1","amount":5000000,"currency":"USDT"}"#;
+        let other = r#"{ "currency":"US\u0044T", "amount":5000000, "expiresInSeconds":1800, "userId":"u_1" }"#;
+        let print = |body| parse(body).unwrap().1.fingerprint();
+        assert_eq!(print(one), print(other));
+        assert_ne!(print(one), patched("amount", 5_000_001.into()).unwrap().1.fingerprint());
+        assert_ne!(print(one), patched("orderReference", "r".into()).unwrap().1.fingerprint());
+    }
+
+    #[test]
+    fn callback_urls_lead_to_public_names_only() {
+        for good in ["https://hooks.merchant-a.example/recharge", "https://a.b:443/?x=1"] {
+            assert!(is_public_https(good), "{good}");
+        }
+        for bad in [
+            "http://a.example/",
+            "https://localhost/",
+            "https://a.localhost/",
+            "https://127.0.0.1/",
+            "https://[::1]/",
+            "https://0x7f.1/",
+            "https://2130706433/",
+            "https://user@a.example/",
+            "https://a.example:8443/",
+            "https://a.example\\@b/",
+            "https://a..example/",
+            "https://metadata.google.internal/",
+            "ftp://a.example/",
+        ] {
+            assert!(!is_public_https(bad), "{bad}");
+        }
+    }
+}

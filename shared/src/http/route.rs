@@ -1,0 +1,77 @@
+//! The routes: which path means what, and with which verb. Unknown paths and wrong verbs end here.
+
+use http::Method;
+
+use super::error::ApiError;
+use crate::domain::{OrderId, ProviderName, UserId};
+
+/// A request's meaning by verb and path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// `POST /recharges`
+    CreateRecharge,
+    /// `GET /recharges/{orderId}`
+    Recharge(OrderId),
+    /// `POST /recharges/callback` and `POST /recharges/callback/{provider}`
+    Callback(Option<ProviderName>),
+    /// `GET /users/{userId}/balances`
+    Balances(UserId),
+    /// `GET /users/{userId}/ledger`
+    Ledger(UserId),
+    /// `GET /health`
+    Health,
+}
+
+/// What `method` and `path` mean. An identifier that cannot exist is 404 like one that does not.
+pub fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
+    let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    let (verb, found) = match segments.as_slice() {
+        ["recharges"] => ("POST", Some(Route::CreateRecharge)),
+        ["recharges", "callback"] => ("POST", Some(Route::Callback(None))),
+        ["recharges", "callback", provider] => {
+            ("POST", ProviderName::parse(provider).map(|name| Route::Callback(Some(name))))
+        }
+        ["recharges", id] => ("GET", OrderId::parse(id).map(Route::Recharge)),
+        ["users", id, "balances"] => ("GET", UserId::parse(id).map(Route::Balances)),
+        ["users", id, "ledger"] => ("GET", UserId::parse(id).map(Route::Ledger)),
+        ["health"] => ("GET", Some(Route::Health)),
+        _ => return Err(ApiError::not_found()),
+    };
+    if method.as_str() != verb {
+        return Err(ApiError::method_not_allowed(verb));
+    }
+    found.ok_or_else(ApiError::not_found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::ErrorCode;
+
+    #[track_caller]
+    fn check(method: Method, path: &str, wanted: Result<Route, ErrorCode>) {
+        assert_eq!(route(&method, path).map_err(|error| error.code), wanted, "{method} {path}");
+    }
+
+    #[test]
+    fn paths_and_verbs_mean_one_thing() {
+        let order = "R0123456789ABCDEFGHJKMNPQR";
+        check(Method::POST, "/recharges", Ok(Route::CreateRecharge));
+        check(Method::GET, &format!("/recharges/{order}"), Ok(Route::Recharge(OrderId::parse(order).unwrap())));
+        check(Method::POST, "/recharges/callback", Ok(Route::Callback(None)));
+        let trader = ProviderName::parse("trader");
+        check(Method::POST, "/recharges/callback/trader", Ok(Route::Callback(trader)));
+        check(Method::GET, "/health", Ok(Route::Health));
+        for (method, path) in [
+            (Method::GET, "/recharges"),
+            (Method::GET, "/recharges/callback"),
+            (Method::TRACE, "/recharges"),
+            (Method::POST, "/health"),
+        ] {
+            check(method, path, Err(ErrorCode::MethodNotAllowed));
+        }
+        for path in ["/", "", "/recharges/", "/recharges/x", "/nope", "/users/u%201/ledger", "//health"] {
+            check(Method::GET, path, Err(ErrorCode::NotFound));
+        }
+    }
+}

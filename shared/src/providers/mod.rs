@@ -1,0 +1,159 @@
+//! What the system needs of a payment provider, and the registry of the configured ones. Signing,
+//! parsing, amounts and error texts stay inside each adapter; nothing provider-specific leaks out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark,
+};
+
+pub mod settings;
+pub mod trader;
+
+/// What became of a call to a provider. "Unknown" is never a decline: it is resolved by asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer<T> {
+    /// Done, or answered.
+    Done(T),
+    /// The provider refused; the text is for the log only.
+    Declined(String),
+    /// It may or may not have happened; the text is for the log only.
+    Unknown(String),
+}
+
+/// The provider has the order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// The provider's own order number, where it told us.
+    pub transaction_id: Option<String>,
+}
+
+/// What a query brought to light.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The provider does not know the order.
+    Nothing,
+    /// The provider has it and waits for the payment.
+    Open(Accepted),
+    /// Paid, or given up.
+    Proof(Box<Evidence>),
+}
+
+/// A callback as it came in: nothing of it is believed yet.
+pub struct RawCallback<'a> {
+    /// The `Content-Type` header, if any.
+    pub content_type: Option<&'a str>,
+    /// The bytes after the gateway's base64 was undone.
+    pub body: &'a [u8],
+    /// When it reached us.
+    pub received_at: Timestamp,
+}
+
+impl fmt::Debug for RawCallback<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawCallback").field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why a callback was not believed. The texts never repeat what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not the provider's message: wrong fields, wrong grammar, wrong encoding.
+    Malformed(&'static str),
+    /// The content type is none that the provider uses.
+    UnsupportedMediaType,
+    /// The signature does not fit.
+    Signature,
+    /// Signed in the future, or too long ago.
+    Timestamp,
+    /// Our own keys cannot be read: the provider shall come again.
+    KeysUnavailable,
+}
+
+/// What a provider wants to hear once its callback is safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: String,
+    /// The body, byte for byte.
+    pub body: String,
+}
+
+/// A payment provider.
+#[async_trait]
+pub trait Provider: fmt::Debug + Send + Sync {
+    /// The name used in routes, settings and stored orders.
+    fn name(&self) -> &ProviderName;
+
+    /// Our account there; part of every payment's identity.
+    fn account(&self) -> &str;
+
+    /// What to do with money that does not match.
+    fn policy(&self) -> Policy;
+
+    /// Whether the provider can be asked about an order.
+    fn can_query(&self) -> bool;
+
+    /// Refuses an amount that the provider cannot express, with a text for the client.
+    fn check_amount(&self, amount: Money) -> Result<(), &'static str>;
+
+    /// The user's deposit address, when the provider knows one.
+    async fn find_address(&self, user: &UserMark, now: Timestamp) -> Answer<Option<Deposit>>;
+
+    /// A new deposit address for the user. Not idempotent: ask [`Provider::find_address`] first.
+    async fn new_address(&self, user: &UserMark, now: Timestamp) -> Answer<Deposit>;
+
+    /// Registers the order under its own id; doing so again is harmless.
+    async fn create(&self, order: &Order, deposit: &Deposit, now: Timestamp) -> Answer<Accepted>;
+
+    /// Asks what became of the order.
+    async fn query(&self, order: &Order, now: Timestamp) -> Answer<Found>;
+
+    /// Establishes that a callback is authentic and reads it.
+    async fn verify(&self, callback: RawCallback<'_>) -> Result<Evidence, Refusal>;
+
+    /// What to answer once a callback is safe in the queue.
+    fn acknowledgement(&self) -> Acknowledgement;
+
+    /// Reads the keys, so that the first request does not wait for them.
+    async fn warm_up(&self, now: Timestamp);
+}
+
+/// The configured providers.
+#[derive(Debug, Clone)]
+pub struct Providers {
+    default: ProviderName,
+    by_name: BTreeMap<ProviderName, Arc<dyn Provider>>,
+}
+
+impl Providers {
+    /// The given providers; `default` serves orders and callbacks that name none.
+    pub fn new(default: ProviderName, all: Vec<Arc<dyn Provider>>) -> Option<Providers> {
+        let by_name: BTreeMap<_, _> =
+            all.into_iter().map(|provider| (provider.name().clone(), provider)).collect();
+        by_name.contains_key(&default).then_some(Providers { default, by_name })
+    }
+
+    /// The provider called `name`, or the default one.
+    pub fn get(&self, name: Option<&ProviderName>) -> Option<&Arc<dyn Provider>> {
+        self.by_name.get(name.unwrap_or(&self.default))
+    }
+
+    /// Reads every provider's keys, so that the first request does not wait for them.
+    pub async fn warm_up(&self, now: Timestamp) {
+        for provider in self.by_name.values() {
+            provider.warm_up(now).await;
+        }
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
+        self.by_name.values()
+    }
+}

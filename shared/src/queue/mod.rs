@@ -1,0 +1,217 @@
+//! The settlement queue: evidence on its way to the worker, and the dead letters of what it could
+//! not read. Neither carries a signature or a key.
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::MessageAttributeValue;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use crate::domain::{
+    Currency, Evidence, EvidenceKind, Money, OrderId, ProviderName, Source, Timestamp, TraceId,
+    UserMark,
+};
+
+/// The version of the message that this code writes; it reads this one only.
+const VERSION: u32 = 1;
+
+/// The queue did not confirm; the message may be in it all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotConfirmed(String);
+
+impl fmt::Display for NotConfirmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the queue did not confirm: {}", self.0)
+    }
+}
+
+impl std::error::Error for NotConfirmed {}
+
+/// A message that is not one of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Undecodable(pub &'static str);
+
+/// Evidence on its way to the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettlementMessage {
+    /// The request that brought the evidence.
+    pub trace: TraceId,
+    /// The evidence.
+    pub evidence: Evidence,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wire {
+    version: u32,
+    trace_id: String,
+    provider: String,
+    account: String,
+    payment_id: String,
+    order_id: String,
+    user_mark: String,
+    kind: String,
+    /// Minor units; a string, so that no reader's number type cuts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<String>,
+    source: String,
+    stale: bool,
+    observed_at_ms: i64,
+    digest: String,
+    raw: String,
+}
+
+impl SettlementMessage {
+    /// The message body.
+    pub fn encode(&self) -> String {
+        let evidence = &self.evidence;
+        let paid = match evidence.kind {
+            EvidenceKind::Paid(amount) => Some(amount),
+            EvidenceKind::Declined | EvidenceKind::Unrecognised => None,
+        };
+        let wire = Wire {
+            version: VERSION,
+            trace_id: self.trace.to_string(),
+            provider: evidence.provider.to_string(),
+            account: evidence.account.clone(),
+            payment_id: evidence.payment_id.clone(),
+            order_id: evidence.order_id.to_string(),
+            user_mark: evidence.user_mark.to_string(),
+            kind: evidence.kind.as_str().to_owned(),
+            amount: paid.map(|amount| amount.minor().to_string()),
+            currency: paid.map(|amount| amount.currency().code().to_owned()),
+            source: evidence.source.as_str().to_owned(),
+            stale: evidence.stale,
+            observed_at_ms: evidence.observed_at.millis(),
+            digest: hex::encode(evidence.digest),
+            raw: evidence.raw.clone(),
+        };
+        serde_json::to_string(&wire).unwrap_or_default()
+    }
+
+    /// Reads a message body.
+    pub fn decode(body: &str) -> Result<SettlementMessage, Undecodable> {
+        let wire: Wire = serde_json::from_str(body).map_err(|_| Undecodable("not our message"))?;
+        if wire.version != VERSION {
+            return Err(Undecodable("of another version"));
+        }
+        let kind = match (wire.kind.as_str(), &wire.amount, &wire.currency) {
+            ("paid", Some(minor), Some(code)) => {
+                let minor = minor.parse().map_err(|_| Undecodable("amount"))?;
+                let currency = Currency::parse(code).ok_or(Undecodable("currency"))?;
+                EvidenceKind::Paid(Money::new(minor, currency))
+            }
+            ("declined", None, None) => EvidenceKind::Declined,
+            ("unrecognised", None, None) => EvidenceKind::Unrecognised,
+            _ => return Err(Undecodable("kind")),
+        };
+        let mut digest = [0; 32];
+        hex::decode_to_slice(&wire.digest, &mut digest).map_err(|_| Undecodable("digest"))?;
+        Ok(SettlementMessage {
+            trace: TraceId::parse(&wire.trace_id).ok_or(Undecodable("traceId"))?,
+            evidence: Evidence {
+                provider: ProviderName::parse(&wire.provider).ok_or(Undecodable("provider"))?,
+                account: wire.account,
+                payment_id: wire.payment_id,
+                order_id: OrderId::parse(&wire.order_id).ok_or(Undecodable("orderId"))?,
+                user_mark: UserMark::parse(&wire.user_mark).ok_or(Undecodable("userMark"))?,
+                kind,
+                source: Source::parse(&wire.source).ok_or(Undecodable("source"))?,
+                stale: wire.stale,
+                observed_at: Timestamp::from_millis(wire.observed_at_ms),
+                digest,
+                raw: wire.raw,
+            },
+        })
+    }
+}
+
+/// The queue that feeds the worker.
+#[derive(Debug, Clone)]
+pub struct SettlementQueue {
+    client: Client,
+    url: String,
+}
+
+impl SettlementQueue {
+    /// The queue at `url`.
+    pub const fn new(client: Client, url: String) -> SettlementQueue {
+        SettlementQueue { client, url }
+    }
+
+    /// Hands the message over; `Ok` only once the queue has confirmed it.
+    pub async fn send(&self, message: &SettlementMessage) -> Result<(), NotConfirmed> {
+        let request = self.client.send_message().queue_url(&self.url);
+        let sent = request.message_body(message.encode()).send().await;
+        sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
+    }
+}
+
+/// Where messages end that could not be handled.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    client: Client,
+    url: String,
+}
+
+impl DeadLetters {
+    /// The queue at `url`.
+    pub const fn new(client: Client, url: String) -> DeadLetters {
+        DeadLetters { client, url }
+    }
+
+    /// Puts a message aside with the reason as its attribute `reason`.
+    pub async fn send(&self, body: &str, reason: &str) -> Result<(), NotConfirmed> {
+        let reason = MessageAttributeValue::builder()
+            .data_type("String")
+            .string_value(reason)
+            .build()
+            .map_err(|_| NotConfirmed("attribute".to_owned()))?;
+        let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        let sent = request.message_attributes("reason", reason).send().await;
+        sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: EvidenceKind) -> SettlementMessage {
+        SettlementMessage {
+            trace: TraceId::parse("t-1").unwrap(),
+            evidence: Evidence {
+                provider: ProviderName::parse("trader").unwrap(),
+                account: "APPTEST0001".to_owned(),
+                payment_id: "R0123456789ABCDEFGHJKMNPQR".to_owned(),
+                order_id: OrderId::parse("R0123456789ABCDEFGHJKMNPQR").unwrap(),
+                user_mark: UserMark::parse("M0123456789ABCDEFGHJKMNPQR").unwrap(),
+                kind,
+                source: Source::Callback,
+                stale: false,
+                observed_at: Timestamp::from_millis(1),
+                digest: [7; 32],
+                raw: "amount=1".to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn messages_read_back() {
+        let paid = EvidenceKind::Paid(Money::new(i128::from(u64::MAX) * 10, Currency::Usdt));
+        for kind in [paid, EvidenceKind::Declined, EvidenceKind::Unrecognised] {
+            let message = message(kind);
+            assert_eq!(SettlementMessage::decode(&message.encode()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused() {
+        let good = message(EvidenceKind::Declined).encode();
+        for bad in ["", "not json", "{}", "[]", &good.replace(":1,", ":2,"), &good.replace("declined", "paid")] {
+            assert!(SettlementMessage::decode(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Secrets Manager documents, cached. Current and previous version are both kept, so that a rotation
+//! refuses nobody; nothing read here is ever logged, and nothing is believed when it cannot be read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::Client;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use crate::domain::{ProviderName, Timestamp};
+
+/// The secret could not be read, or is not the document that it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable;
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the secret store does not answer")
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+/// How long a read document is believed.
+#[derive(Debug, Clone, Copy)]
+pub struct Freshness {
+    /// After this it is read again before use.
+    pub renew_after: Duration,
+    /// Until then it may still be used while reading fails.
+    pub usable_for: Duration,
+}
+
+/// Client keys: revocation takes effect within a minute, even while the secret store is away.
+pub const CLIENT_KEYS: Freshness =
+    Freshness { renew_after: Duration::from_secs(55), usable_for: Duration::from_secs(60) };
+
+/// Provider keys: a provider's confirmations survive an hour's outage of the secret store.
+pub const PROVIDER_KEYS: Freshness =
+    Freshness { renew_after: Duration::from_secs(300), usable_for: Duration::from_secs(3_600) };
+
+/// A failed verification may cause one early read a minute.
+const EARLY_READ_EVERY: Duration = Duration::from_secs(60);
+
+/// A document in its current and, if there is one, its previous version.
+#[derive(Debug)]
+pub struct Versions<T> {
+    /// `AWSCURRENT`.
+    pub current: T,
+    /// `AWSPREVIOUS`.
+    pub previous: Option<T>,
+}
+
+struct Cached<T> {
+    versions: Arc<Versions<T>>,
+    read_at: Timestamp,
+}
+
+struct State<T> {
+    cached: Option<Cached<T>>,
+    early_read_at: Option<Timestamp>,
+}
+
+/// One JSON document in Secrets Manager.
+pub struct Secret<T> {
+    client: Client,
+    name: String,
+    freshness: Freshness,
+    state: Mutex<State<T>>,
+}
+
+impl<T> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<T: DeserializeOwned> Secret<T> {
+    /// The document called `name`; read at first use.
+    pub fn new(client: Client, name: String, freshness: Freshness) -> Secret<T> {
+        let state = Mutex::new(State { cached: None, early_read_at: None });
+        Secret { client, name, freshness, state }
+    }
+
+    /// The document, read again when it is older than its freshness allows.
+    pub async fn get(&self, now: Timestamp) -> Result<Arc<Versions<T>>, Unavailable> {
+        let mut state = self.state.lock().await;
+        let age = state.cached.as_ref().map(|cached| now.since(cached.read_at));
+        match (&state.cached, age) {
+            (Some(cached), Some(age)) if age < self.freshness.renew_after => {
+                Ok(cached.versions.clone())
+            }
+            (Some(cached), Some(age)) if age < self.freshness.usable_for => {
+                let kept = cached.versions.clone();
+                Ok(self.read(&mut state, now).await.unwrap_or(kept))
+            }
+            _ => self.read(&mut state, now).await,
+        }
+    }
+
+    /// Reads it early because something did not verify; `None` when that was done within the last
+    /// minute, or when the document in use is as fresh as it can be.
+    pub async fn renew(&self, now: Timestamp) -> Result<Option<Arc<Versions<T>>>, Unavailable> {
+        let mut state = self.state.lock().await;
+        if state.early_read_at.is_some_and(|at| now.since(at) < EARLY_READ_EVERY) {
+            return Ok(None);
+        }
+        state.early_read_at = Some(now);
+        self.read(&mut state, now).await.map(Some)
+    }
+
+    async fn read(
+        &self,
+        state: &mut State<T>,
+        now: Timestamp,
+    ) -> Result<Arc<Versions<T>>, Unavailable> {
+        let (current, previous) =
+            futures_util::future::join(self.fetch("AWSCURRENT"), self.fetch("AWSPREVIOUS")).await;
+        let current = current?.ok_or(Unavailable)?;
+        let versions = Arc::new(Versions { current, previous: previous? });
+        state.cached = Some(Cached { versions: versions.clone(), read_at: now });
+        Ok(versions)
+    }
+
+    async fn fetch(&self, stage: &str) -> Result<Option<T>, Unavailable> {
+        let request = self.client.get_secret_value().secret_id(&self.name).version_stage(stage);
+        let text = match request.send().await {
+            Ok(output) => output.secret_string.ok_or(Unavailable)?,
+            Err(error) => {
+                use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+                let code = error.code().unwrap_or("no answer").to_owned();
+                if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) {
+                    return Ok(None);
+                }
+                tracing::warn!(secret = self.name, stage, code, "secret not readable");
+                return Err(Unavailable);
+            }
+        };
+        // serde's message could quote the document, so it is not logged.
+        serde_json::from_str(&text).map(Some).map_err(|_| {
+            tracing::error!(secret = self.name, stage, "secret is not the expected JSON document");
+            Unavailable
+        })
+    }
+}
+
+/// The document of provider keys: `{"trader": {"key": "…"}}`.
+pub type ProviderKeysDocument = BTreeMap<String, ProviderKey>;
+
+/// One provider's entry in the document.
+#[derive(Deserialize)]
+pub struct ProviderKey {
+    /// What both sides sign with.
+    key: String,
+}
+
+impl fmt::Debug for ProviderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProviderKey(..)")
+    }
+}
+
+/// The keys of one provider account.
+#[derive(Debug, Clone)]
+pub struct ProviderKeys {
+    secret: Arc<Secret<ProviderKeysDocument>>,
+    provider: ProviderName,
+}
+
+impl ProviderKeys {
+    /// The keys of `provider` in `secret`.
+    pub const fn new(
+        secret: Arc<Secret<ProviderKeysDocument>>,
+        provider: ProviderName,
+    ) -> ProviderKeys {
+        ProviderKeys { secret, provider }
+    }
+
+    /// The key to sign with.
+    pub async fn signing(&self, now: Timestamp) -> Result<String, Unavailable> {
+        let versions = self.secret.get(now).await?;
+        self.of(&versions.current).map(str::to_owned).ok_or(Unavailable)
+    }
+
+    /// Whether `fits` holds for the current or the previous key; a miss reads the secret early, at
+    /// most once a minute.
+    pub async fn any(
+        &self,
+        now: Timestamp,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<bool, Unavailable> {
+        let versions = self.secret.get(now).await?;
+        if self.fits(&versions, &fits)? {
+            return Ok(true);
+        }
+        match self.secret.renew(now).await? {
+            Some(versions) => self.fits(&versions, &fits),
+            None => Ok(false),
+        }
+    }
+
+    fn fits(
+        &self,
+        versions: &Versions<ProviderKeysDocument>,
+        fits: &impl Fn(&str) -> bool,
+    ) -> Result<bool, Unavailable> {
+        let current = self.of(&versions.current).ok_or(Unavailable)?;
+        let previous = versions.previous.as_ref().and_then(|document| self.of(document));
+        Ok(fits(current) || previous.is_some_and(fits))
+    }
+
+    fn of<'a>(&self, document: &'a ProviderKeysDocument) -> Option<&'a str> {
+        document
+            .get(self.provider.as_str())
+            .map(|entry| entry.key.as_str())
+            .filter(|key| !key.is_empty())
+    }
+}
