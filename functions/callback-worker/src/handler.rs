@@ -1,0 +1,118 @@
+//! Batches from the settlement queue: each record decoded and settled by itself, failures reported
+//! per record. A record that failed for the last time goes to the dead letters with the reason.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::future::join_all;
+use lambda_runtime::{Error, LambdaEvent};
+use recharge_shared::app::settle::{Outcome, Policies, settle};
+use recharge_shared::clock::Clock;
+use recharge_shared::queue::{DeadLetters, SettlementMessage, Undecodable};
+use recharge_shared::store::Store;
+
+/// What this function may touch.
+#[derive(Debug)]
+pub struct Deps {
+    /// Orders, payments, balances.
+    pub store: Store,
+    /// The rules of each provider account.
+    pub policies: Policies,
+    /// Where messages end that cannot be handled.
+    pub dead_letters: DeadLetters,
+    /// How often the queue hands a message over before it gives it up.
+    pub receives_max: u32,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Handles one batch; the answer names exactly the records that must come again.
+pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    // Orders side by side, the records of one order one after the other: they would only race.
+    let mut by_order: BTreeMap<String, Vec<Record<'_>>> = BTreeMap::new();
+    for (position, message) in event.payload.records.iter().enumerate() {
+        let decoded = SettlementMessage::decode(message.body.as_deref().unwrap_or(""));
+        let order = match &decoded {
+            Ok(decoded) => decoded.evidence.order_id.to_string(),
+            Err(_) => position.to_string(),
+        };
+        by_order.entry(order).or_default().push(Record { position, message, decoded });
+    }
+    let groups = by_order.into_values().map(|records| one_order(deps, records));
+    let mut failed: Vec<_> = join_all(groups).await.into_iter().flatten().collect();
+    failed.sort_unstable_by_key(|(position, _)| *position);
+    let mut response = SqsBatchResponse::default();
+    for (_, id) in failed {
+        // Without an identifier the whole batch has to come again: an empty one would delete it all.
+        let id = id.filter(|id| !id.is_empty());
+        let id = id.ok_or_else(|| Error::from("a record without messageId failed"))?;
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = id;
+        response.batch_item_failures.push(failure);
+    }
+    Ok(response)
+}
+
+struct Record<'a> {
+    position: usize,
+    message: &'a SqsMessage,
+    decoded: Result<SettlementMessage, Undecodable>,
+}
+
+/// Settles the records of one order; gives back those that must come again.
+async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<String>)> {
+    let mut failed = Vec::new();
+    for Record { position, message, decoded } in records {
+        let settled = match decoded {
+            Ok(decoded) => one(deps, &decoded).await,
+            Err(undecodable) => Err(format!("undecodable: {}", undecodable.0)),
+        };
+        if let Err(reason) = settled
+            && !give_up(deps, message, &reason).await
+        {
+            failed.push((position, message.message_id.clone()));
+        }
+    }
+    failed
+}
+
+async fn one(deps: &Deps, message: &SettlementMessage) -> Result<(), String> {
+    let (trace, order) = (message.trace.as_str(), message.evidence.order_id.as_str());
+    match settle(&deps.store, &deps.policies, deps.clock.as_ref(), message).await {
+        Ok(outcome) => {
+            let reason = match outcome {
+                Outcome::Parked(reason) => reason.as_str(),
+                Outcome::Settled | Outcome::Held | Outcome::Declined | Outcome::AlreadyDone => "",
+            };
+            tracing::info!(trace, order, ?outcome, reason, "settlement message for order {order}");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(trace, order, %error, "settlement put off for order {order}");
+            Err(error.to_string())
+        }
+    }
+}
+
+/// On the last receive: puts the message aside with the reason. `false` leaves it to the queue, which
+/// moves it without one.
+async fn give_up(deps: &Deps, record: &SqsMessage, reason: &str) -> bool {
+    let receives = record.attributes.get("ApproximateReceiveCount");
+    let receives: u32 = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
+    if receives < deps.receives_max {
+        return false;
+    }
+    let message = record.message_id.as_deref().unwrap_or("");
+    let body = record.body.as_deref().unwrap_or("");
+    match deps.dead_letters.send(body, reason).await {
+        Ok(()) => {
+            tracing::error!(message, reason, "message given up; it is in the dead-letter queue");
+            true
+        }
+        Err(error) => {
+            tracing::error!(message, reason, %error, "dead-letter queue did not take the message");
+            false
+        }
+    }
+}

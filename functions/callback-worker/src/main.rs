@@ -1,0 +1,26 @@
+//! Wiring of `callback-worker` for Lambda.
+
+use std::sync::Arc;
+
+use aws_lambda_events::sqs::SqsEvent;
+use callback_worker::{Deps, handle};
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use recharge_shared::clock::SystemClock;
+use recharge_shared::config::{self, Config};
+use recharge_shared::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env().await;
+    let deps = Deps {
+        store: config.store()?,
+        policies: config::policies()?,
+        dead_letters: config.dead_letters()?,
+        receives_max: config::number("SETTLEMENT_MAX_RECEIVE_COUNT")?,
+        clock: Arc::new(SystemClock),
+    };
+    deps.store.warm_up().await;
+    let deps = &deps;
+    run(service_fn(move |event: LambdaEvent<SqsEvent>| handle(deps, event))).await
+}

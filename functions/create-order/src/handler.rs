@@ -1,0 +1,59 @@
+//! `POST /recharges`: authenticate, read, create. Nothing is recorded before the request is believed.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use lambda_http::{Body, Request, RequestExt, Response};
+use recharge_shared::app::create_order::{Context, Created, create_order};
+use recharge_shared::auth::{Authenticator, Scope};
+use recharge_shared::clock::Clock;
+use recharge_shared::domain::TraceId;
+use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
+use recharge_shared::http::{Answer, ApiError, Route, order_body, render, route, trace_of};
+use recharge_shared::providers::Providers;
+use recharge_shared::store::Store;
+
+/// What this function may touch.
+#[derive(Debug)]
+pub struct Deps {
+    /// Orders and addresses.
+    pub store: Store,
+    /// Client keys.
+    pub auth: Authenticator,
+    /// Where orders go.
+    pub providers: Providers,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Handles one request.
+pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
+    let trace = trace_of(&request);
+    Ok(render(&trace, create(deps, &request, &trace).await))
+}
+
+async fn create(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
+    match route(request.method(), request.raw_http_path())? {
+        Route::CreateRecharge => {}
+        _ => return Err(ApiError::not_found()),
+    }
+    request::body(request, CREATE_BYTES_MAX)?;
+    let caller = deps.auth.authenticate(request, Scope::RechargeWrite).await?;
+    let (key, command) = request::create_order(request)?;
+    let context = Context {
+        store: &deps.store,
+        providers: &deps.providers,
+        clock: deps.clock.as_ref(),
+        merchant: &caller.merchant,
+        trace,
+        invocation: &request::invocation(request),
+    };
+    Ok(match create_order(context, &key, command).await? {
+        Created::Now(order) => {
+            Answer::Json { status: 201, body: order_body(&order), replayed: false }
+        }
+        Created::Before(order) => {
+            Answer::Json { status: 200, body: order_body(&order), replayed: true }
+        }
+    })
+}

@@ -1,0 +1,5 @@
+//! `POST /recharges`.
+
+mod handler;
+
+pub use handler::{Deps, handle};

@@ -1,0 +1,25 @@
+//! Wiring of `create-order` for Lambda.
+
+use std::sync::Arc;
+
+use create_order::{Deps, handle};
+use lambda_http::{Error, Request, run, service_fn};
+use recharge_shared::clock::{Clock, SystemClock};
+use recharge_shared::config::Config;
+use recharge_shared::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env().await;
+    let deps = Deps {
+        store: config.store()?,
+        auth: config.authenticator()?,
+        providers: config.providers()?,
+        clock: Arc::new(SystemClock),
+    };
+    let now = SystemClock.now();
+    tokio::join!(deps.store.warm_up(), deps.auth.warm_up(), deps.providers.warm_up(now));
+    let deps = &deps;
+    run(service_fn(move |request: Request| handle(deps, request))).await
+}

@@ -1,0 +1,5 @@
+//! Looks at due orders each minute.
+
+mod handler;
+
+pub use handler::{Deps, handle};

@@ -1,0 +1,16 @@
+//! Wiring of `status-query` for Lambda.
+
+use lambda_http::{Error, Request, run, service_fn};
+use recharge_shared::config::Config;
+use recharge_shared::telemetry;
+use status_query::{Deps, handle};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env().await;
+    let deps = Deps { store: config.store()?, auth: config.authenticator()? };
+    tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
+    let deps = &deps;
+    run(service_fn(move |request: Request| handle(deps, request))).await
+}

@@ -1,0 +1,61 @@
+//! `POST /recharges/callback/{provider}`: raw bytes, verified by the adapter, enqueued, and only then
+//! acknowledged in the provider's own words. Knows no table.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use lambda_http::{Body, Request, RequestExt, Response};
+use recharge_shared::clock::Clock;
+use recharge_shared::domain::TraceId;
+use recharge_shared::http::request::{self, CALLBACK_BYTES_MAX};
+use recharge_shared::http::{Answer, ApiError, Route, render, route, trace_of};
+use recharge_shared::providers::{Providers, RawCallback};
+use recharge_shared::queue::{SettlementMessage, SettlementQueue};
+
+/// What this function may touch.
+#[derive(Debug)]
+pub struct Deps {
+    /// Whose callbacks are believed.
+    pub providers: Providers,
+    /// Where evidence goes.
+    pub queue: SettlementQueue,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Handles one callback.
+pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
+    let trace = trace_of(&request);
+    Ok(render(&trace, receive(deps, &request, &trace).await))
+}
+
+async fn receive(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
+    let Route::Callback(name) = route(request.method(), request.raw_http_path())? else {
+        return Err(ApiError::not_found());
+    };
+    let provider = deps.providers.get(name.as_ref()).ok_or_else(ApiError::not_found)?;
+    let callback = RawCallback {
+        content_type: request::header(request, "content-type"),
+        body: request::body(request, CALLBACK_BYTES_MAX)?,
+        received_at: deps.clock.now(),
+    };
+    let verified = provider.verify(callback).await;
+    let (provider_name, trace_id) = (provider.name().as_str(), trace.as_str());
+    let evidence = verified.inspect_err(|refusal| {
+        tracing::warn!(provider = provider_name, trace = trace_id, ?refusal, "callback refused");
+    })?;
+    tracing::info!(
+        provider = provider_name,
+        trace = trace_id,
+        order = evidence.order_id.as_str(),
+        kind = evidence.kind.as_str(),
+        stale = evidence.stale,
+        "callback verified for order {}",
+        evidence.order_id,
+    );
+    let message = SettlementMessage { trace: trace.clone(), evidence };
+    let sent = deps.queue.send(&message).await;
+    sent.map_err(|error| ApiError::unavailable(error.to_string()))?;
+    let ack = provider.acknowledgement();
+    Ok(Answer::Raw { status: ack.status, content_type: ack.content_type, body: ack.body })
+}

@@ -1,0 +1,5 @@
+//! `POST /recharges/callback/{provider}`.
+
+mod handler;
+
+pub use handler::{Deps, handle};

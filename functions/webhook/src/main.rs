@@ -1,0 +1,23 @@
+//! Wiring of `webhook` for Lambda.
+
+use std::sync::Arc;
+
+use lambda_http::{Error, Request, run, service_fn};
+use recharge_shared::clock::{Clock, SystemClock};
+use recharge_shared::config::Config;
+use recharge_shared::telemetry;
+use webhook::{Deps, handle};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env().await;
+    let deps = Deps {
+        providers: config.providers()?,
+        queue: config.settlement_queue()?,
+        clock: Arc::new(SystemClock),
+    };
+    deps.providers.warm_up(SystemClock.now()).await;
+    let deps = &deps;
+    run(service_fn(move |request: Request| handle(deps, request))).await
+}
