@@ -46,10 +46,8 @@ impl Config {
             .operation_attempt_timeout(Duration::from_millis(2_500))
             .operation_timeout(Duration::from_millis(8_000))
             .build();
-        let sdk = aws_config::defaults(BehaviorVersion::latest())
-            .timeout_config(timeouts)
-            .load()
-            .await;
+        let sdk =
+            aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
         Config { sdk }
     }
 

@@ -10,9 +10,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change};
-use crate::domain::{
-    EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp,
-};
+use crate::domain::{EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp};
 use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{SettlementMessage, SettlementQueue};
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
@@ -78,7 +76,8 @@ impl Report {
 pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: Duration) -> Report {
     let deadline = Instant::now() + time_left;
     let runs = providers.all().map(|provider| {
-        let run = Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
+        let run =
+            Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
         async move { run.all_shards().await }
     });
     let reports = join_all(runs).await;

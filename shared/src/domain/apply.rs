@@ -185,3 +185,187 @@ fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
 fn change(evidence: &Evidence, reason: Option<Reason>, at: Timestamp) -> Change<'static> {
     Change { reason, actor: evidence.source.as_str(), evidence: Some(evidence.identity()), at }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::order::Birth;
+    use crate::domain::{
+        CreateOrder, Currency, IdempotencyKey, MerchantId, ProviderName, Source, TraceId, UserId,
+    };
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const EXACT: Policy = Policy { amount: AmountPolicy::Exact, late_payment: LatePolicy::Credit };
+    const RECEIVED: Policy =
+        Policy { amount: AmountPolicy::CreditReceived, late_payment: LatePolicy::Credit };
+    const LATE_REVIEW: Policy =
+        Policy { amount: AmountPolicy::CreditReceived, late_payment: LatePolicy::Review };
+
+    fn usdt(minor: i128) -> Money {
+        Money::new(minor, Currency::Usdt)
+    }
+
+    fn order(state: OrderState) -> Order {
+        let birth = Birth {
+            merchant: MerchantId::parse("m").unwrap(),
+            key: &IdempotencyKey::parse("k").unwrap(),
+            provider: ProviderName::parse("trader").unwrap(),
+            account: "APP".to_owned(),
+            trace: TraceId::parse("t").unwrap(),
+            attempt: "a".to_owned(),
+            now: NOW,
+        };
+        let command = CreateOrder {
+            user: UserId::parse("u").unwrap(),
+            amount: usdt(500),
+            payment_method: None,
+            reference: None,
+            callback_url: None,
+            expires_in: Duration::from_secs(1_800),
+            metadata: Default::default(),
+        };
+        Order { state, ..Order::new(birth, command) }
+    }
+
+    fn evidence(kind: EvidenceKind) -> Evidence {
+        let order = order(OrderState::Pending);
+        Evidence {
+            provider: order.provider.clone(),
+            account: order.account.clone(),
+            payment_id: order.id.to_string(),
+            user_mark: UserMark::derive(&order.merchant, &order.user),
+            order_id: order.id,
+            kind,
+            source: Source::Callback,
+            stale: false,
+            observed_at: NOW,
+            digest: [0; 32],
+            raw: String::new(),
+        }
+    }
+
+    fn paid(minor: i128) -> Evidence {
+        evidence(EvidenceKind::Paid(usdt(minor)))
+    }
+
+    /// State, reason, received, credited; or the word for an untouched order.
+    fn told(decision: &Decision) -> String {
+        let order = |order: &Order| {
+            let reason = order.reason.map_or("-", Reason::as_str);
+            let (received, credited) = (order.received.minor(), order.credited.minor());
+            format!("{} {reason} {received} {credited}", order.state.as_str())
+        };
+        match decision {
+            Decision::Settle { order: after, entry } => {
+                assert_eq!(entry.legs()[0].amount, after.credited);
+                order(after)
+            }
+            Decision::Hold { order: after, reason } => {
+                format!("{} held:{}", order(after), reason.as_str())
+            }
+            Decision::Decline { order: after } => order(after),
+            Decision::Park(reason) => format!("parked:{}", reason.as_str()),
+            Decision::AlreadyDone => "done".to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn check(state: OrderState, evidence: &Evidence, policy: Policy, wanted: &str) {
+        assert_eq!(told(&apply(&order(state), evidence, policy, NOW)), wanted, "{state:?}");
+    }
+
+    #[test]
+    fn money_in_time_is_credited_by_the_amount_policy() {
+        for state in [OrderState::Created, OrderState::Pending] {
+            check(state, &paid(500), EXACT, "SUCCESS paid_exact 500 500");
+            check(state, &paid(499), EXACT, "REVIEW paid_under 499 0 held:amount_mismatch");
+            check(state, &paid(501), EXACT, "REVIEW paid_over 501 0 held:amount_mismatch");
+            check(state, &paid(499), RECEIVED, "SUCCESS paid_under 499 499");
+            check(state, &paid(501), RECEIVED, "SUCCESS paid_over 501 501");
+            check(state, &paid(500), LATE_REVIEW, "SUCCESS paid_exact 500 500");
+        }
+    }
+
+    #[test]
+    fn late_money_is_never_lost() {
+        for state in [OrderState::Failed, OrderState::Cancelled, OrderState::Expired] {
+            check(state, &paid(500), EXACT, "SUCCESS paid_late 500 500");
+            check(state, &paid(500), LATE_REVIEW, "REVIEW paid_late 500 0 held:late");
+            check(state, &paid(1), EXACT, "REVIEW paid_late 1 0 held:amount_mismatch");
+        }
+    }
+
+    #[test]
+    fn a_settled_payment_is_settled_once() {
+        let Decision::Settle { order: settled, .. } =
+            apply(&order(OrderState::Pending), &paid(500), EXACT, NOW)
+        else {
+            panic!("settles")
+        };
+        let again = |evidence: &Evidence| told(&apply(&settled, evidence, EXACT, NOW));
+        assert_eq!(again(&paid(500)), "done");
+        assert_eq!(again(&Evidence { stale: true, ..paid(500) }), "done");
+        assert_eq!(again(&paid(900)), "parked:amount_conflict");
+        let second = Evidence { payment_id: "other".to_owned(), ..paid(500) };
+        assert_eq!(again(&second), "parked:second_payment");
+        assert_eq!(again(&evidence(EvidenceKind::Declined)), "parked:declined_late");
+        assert_eq!((settled.version, settled.due_at, settled.history.len()), (2, None, 1));
+    }
+
+    #[test]
+    fn held_money_waits_for_a_person() {
+        let Decision::Hold { order: held, .. } =
+            apply(&order(OrderState::Pending), &paid(1), EXACT, NOW)
+        else {
+            panic!("holds")
+        };
+        let again = |evidence: &Evidence| told(&apply(&held, evidence, EXACT, NOW));
+        assert_eq!(again(&paid(1)), "done");
+        assert_eq!(again(&paid(500)), "parked:amount_conflict");
+        let second = Evidence { payment_id: "other".to_owned(), ..paid(500) };
+        assert_eq!(again(&second), "parked:under_review");
+    }
+
+    #[test]
+    fn evidence_that_does_not_fit_touches_no_order() {
+        let pending = OrderState::Pending;
+        let other = ProviderName::parse("other").unwrap();
+        check(pending, &Evidence { provider: other, ..paid(500) }, EXACT, "parked:wrong_account");
+        let account = "OTHER".to_owned();
+        check(pending, &Evidence { account, ..paid(500) }, EXACT, "parked:wrong_account");
+        let user_mark = UserMark::parse("M0000000000000000000000000").unwrap();
+        check(pending, &Evidence { user_mark, ..paid(500) }, EXACT, "parked:wrong_user");
+        let usd = evidence(EvidenceKind::Paid(Money::new(500, Currency::Usd)));
+        check(pending, &usd, EXACT, "parked:wrong_currency");
+        check(pending, &paid(0), RECEIVED, "parked:nothing_received");
+        check(pending, &paid(-1), RECEIVED, "parked:nothing_received");
+        check(pending, &Evidence { stale: true, ..paid(500) }, EXACT, "parked:stale");
+        check(pending, &evidence(EvidenceKind::Unrecognised), EXACT, "parked:unrecognised");
+    }
+
+    #[test]
+    fn a_decline_ends_an_open_order_only() {
+        let declined = evidence(EvidenceKind::Declined);
+        check(OrderState::Created, &declined, EXACT, "FAILED provider_declined 0 0");
+        check(OrderState::Pending, &declined, EXACT, "FAILED provider_declined 0 0");
+        for state in [OrderState::Failed, OrderState::Cancelled, OrderState::Expired] {
+            check(state, &declined, EXACT, "done");
+        }
+        check(OrderState::Review, &declined, EXACT, "parked:declined_late");
+    }
+
+    #[test]
+    fn looks_become_rarer_and_end_with_the_monitoring_window() {
+        let order = order(OrderState::Expired);
+        let after = |secs: u64| {
+            let now = NOW.plus(Duration::from_secs(secs));
+            order.next_check(now).map(|next| next.since(now).as_secs())
+        };
+        assert_eq!(after(10), Some(30));
+        assert_eq!(after(600), Some(300));
+        assert_eq!(after(86_400), Some(4 * 3_600));
+        assert_eq!(after(72 * 3_600), None);
+    }
+}

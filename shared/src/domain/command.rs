@@ -31,7 +31,8 @@ impl CreateOrder {
     pub fn fingerprint(&self) -> [u8; 32] {
         let amount = self.amount.minor().to_be_bytes();
         let expires_in_secs = self.expires_in.as_secs().to_be_bytes();
-        let optional = |text: Option<&str>| text.map_or_else(Vec::new, |t| [b"+", t.as_bytes()].concat());
+        let optional =
+            |text: Option<&str>| text.map_or_else(Vec::new, |t| [b"+", t.as_bytes()].concat());
         let method = optional(self.payment_method.as_ref().map(ProviderName::as_str));
         let reference = optional(self.reference.as_ref().map(OrderReference::as_str));
         let callback = optional(self.callback_url.as_deref());

@@ -46,7 +46,13 @@ mod tests {
     #[test]
     fn base32_takes_the_bits_in_order() {
         let mut bytes = [0u8; 32];
-        bytes[..5].copy_from_slice(&[0b0000_0000, 0b0100_0100, 0b0011_0010, 0b0001_0100, 0b1100_0111]);
+        bytes[..5].copy_from_slice(&[
+            0b0000_0000,
+            0b0100_0100,
+            0b0011_0010,
+            0b0001_0100,
+            0b1100_0111,
+        ]);
         assert_eq!(crockford(&bytes, 8), "01234567");
         assert_eq!(crockford(&[255; 32], 51), "Z".repeat(51));
     }

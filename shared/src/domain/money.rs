@@ -188,13 +188,20 @@ mod tests {
         for bad in ["", ".", "1.", ".5", "-1", "+1", "1e2", " 1", "1 ", "1.2.3", "١"] {
             check(bad, Currency::Usd, Err(MoneyError::Malformed));
         }
-        check("99999999999999999999999999999999999999999", Currency::Usd, Err(MoneyError::Malformed));
+        check(
+            "99999999999999999999999999999999999999999",
+            Currency::Usd,
+            Err(MoneyError::Malformed),
+        );
         check("9999999999999999999999999999999999999999", Currency::Usd, Err(MoneyError::Overflow));
     }
 
     #[test]
     fn scales_convert_exactly_or_not_at_all() {
-        assert_eq!(Money::from_scaled(300_000, 4, Currency::Usdt).map(Money::minor), Ok(30_000_000));
+        assert_eq!(
+            Money::from_scaled(300_000, 4, Currency::Usdt).map(Money::minor),
+            Ok(30_000_000)
+        );
         assert_eq!(Money::from_scaled(500_000, 4, Currency::Usd).map(Money::minor), Ok(5_000));
         assert_eq!(Money::from_scaled(500_001, 4, Currency::Usd), Err(MoneyError::TooPrecise));
         assert_eq!(Money::new(5_000_000, Currency::Usdt).to_scaled(4), Ok(50_000));
@@ -206,7 +213,10 @@ mod tests {
     #[test]
     fn sums_refuse_other_currencies_and_overflow() {
         let one = Money::new(1, Currency::Usdt);
-        assert_eq!(one.checked_add(Money::new(1, Currency::Usd)), Err(MoneyError::CurrencyMismatch));
+        assert_eq!(
+            one.checked_add(Money::new(1, Currency::Usd)),
+            Err(MoneyError::CurrencyMismatch)
+        );
         assert_eq!(
             one.checked_add(Money::new(i128::MAX, Currency::Usdt)),
             Err(MoneyError::Overflow)

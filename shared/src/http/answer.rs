@@ -65,11 +65,8 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
                 .status(status)
                 .header("content-type", "application/json")
                 .header("cache-control", "no-store");
-            let builder = if replayed {
-                builder.header("idempotency-replayed", "true")
-            } else {
-                builder
-            };
+            let builder =
+                if replayed { builder.header("idempotency-replayed", "true") } else { builder };
             builder.body(Body::Text(body.to_string()))
         }
         Ok(Answer::Raw { status, content_type, body }) => {
@@ -99,11 +96,8 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
 }
 
 fn problem(trace: &TraceId, error: &ApiError) -> Value {
-    let details: Vec<Value> = error
-        .field
-        .iter()
-        .map(|(field, issue)| json!({"field": field, "issue": issue}))
-        .collect();
+    let details: Vec<Value> =
+        error.field.iter().map(|(field, issue)| json!({"field": field, "issue": issue})).collect();
     json!({
         "errorCode": error.code.as_str(),
         "message": error.message,
@@ -135,9 +129,10 @@ mod tests {
     fn a_trace_is_continued_only_if_it_cannot_forge_a_log_line() {
         let with = |name: &str, value: &str| {
             let mut request = Request::default();
-            request
-                .headers_mut()
-                .insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            request.headers_mut().insert(
+                http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
             trace_of(&request)
         };
         assert_eq!(with("x-trace-id", "abc-1").as_str(), "abc-1");

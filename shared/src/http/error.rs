@@ -149,9 +149,10 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
         match refusal {
             Refusal::Malformed(issue) => ApiError::new(ErrorCode::InvalidArgument, issue),
-            Refusal::UnsupportedMediaType => {
-                ApiError::new(ErrorCode::UnsupportedMediaType, "not a content type of this provider")
-            }
+            Refusal::UnsupportedMediaType => ApiError::new(
+                ErrorCode::UnsupportedMediaType,
+                "not a content type of this provider",
+            ),
             Refusal::Signature => {
                 ApiError::new(ErrorCode::SignatureInvalid, "the signature does not fit")
             }

@@ -48,11 +48,17 @@ pub fn order_body(order: &Order) -> Value {
 
 fn message(order: &Order) -> &'static str {
     match (order.state, order.reason) {
-        (OrderState::Created, _) => "recorded; the provider has not confirmed it yet, this goes on by itself",
+        (OrderState::Created, _) => {
+            "recorded; the provider has not confirmed it yet, this goes on by itself"
+        }
         (OrderState::Pending, _) => "waiting for the payment",
         (OrderState::Review, _) => "money has arrived that a person must look at",
-        (OrderState::Success, Some(Reason::PaidUnder)) => "credited; less arrived than was asked for",
-        (OrderState::Success, Some(Reason::PaidOver)) => "credited; more arrived than was asked for",
+        (OrderState::Success, Some(Reason::PaidUnder)) => {
+            "credited; less arrived than was asked for"
+        }
+        (OrderState::Success, Some(Reason::PaidOver)) => {
+            "credited; more arrived than was asked for"
+        }
         (OrderState::Success, Some(Reason::PaidLate)) => "credited; the payment came late",
         (OrderState::Success, _) => "paid and credited",
         (OrderState::Failed, _) => "the provider refused the order",

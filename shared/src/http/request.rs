@@ -74,7 +74,9 @@ pub fn create_order(request: &Request) -> Result<(IdempotencyKey, CreateOrder), 
         Ok(_) => return Err(malformed("the body must be one JSON object")),
         Err(error) => {
             let at = format!("line {} column {}", error.line(), error.column());
-            return Err(malformed(format!("the body is not one JSON object without duplicates: {at}")));
+            return Err(malformed(format!(
+                "the body is not one JSON object without duplicates: {at}"
+            )));
         }
     };
     if members.keys().any(|name| !MEMBERS.contains(&name.as_str())) {
@@ -134,7 +136,10 @@ fn amount(members: &Map<String, Value>) -> Result<Money, ApiError> {
     let max = currency.order_max_minor();
     let issue = || {
         let code = currency.code();
-        ApiError::field("amount", format!("must be an integer from 1 to {max}, in {code} minor units"))
+        ApiError::field(
+            "amount",
+            format!("must be an integer from 1 to {max}, in {code} minor units"),
+        )
     };
     let minor = members.get("amount").and_then(Value::as_i64).map(i128::from).ok_or_else(issue)?;
     if (1..=max).contains(&minor) { Ok(Money::new(minor, currency)) } else { Err(issue()) }
@@ -149,9 +154,7 @@ fn required<T>(
     let missing = || ApiError::field(name, "is required");
     match members.get(name) {
         None | Some(Value::Null) => Err(missing()),
-        Some(value) => {
-            value.as_str().and_then(parse).ok_or_else(|| ApiError::field(name, issue))
-        }
+        Some(value) => value.as_str().and_then(parse).ok_or_else(|| ApiError::field(name, issue)),
     }
 }
 
@@ -248,7 +251,8 @@ mod tests {
     }
 
     fn patched(name: &str, value: Value) -> Result<(IdempotencyKey, CreateOrder), ApiError> {
-        let mut body = serde_json::json!({"userId": "u_1", "amount": 5_000_000, "currency": "USDT"});
+        let mut body =
+            serde_json::json!({"userId": "u_1", "amount": 5_000_000, "currency": "USDT"});
         body[name] = value;
         parse(&body.to_string())
     }
@@ -265,7 +269,9 @@ mod tests {
             check("userId", value.into());
         }
         check("userId", 1.into());
-        for value in [0.into(), (-1).into(), "5000".into(), Value::Null, 1_000_000_000_001i64.into()] {
+        for value in
+            [0.into(), (-1).into(), "5000".into(), Value::Null, 1_000_000_000_001i64.into()]
+        {
             check("amount", value);
         }
         check("currency", "usd".into());
@@ -278,7 +284,10 @@ mod tests {
         check("idempotencyKey", "".into());
         check("metadata", serde_json::json!({"a": 1}));
         check("metadata", serde_json::json!({"a": "x".repeat(4_096)}));
-        check("metadata", (0..21).map(|i| (i.to_string(), "".into())).collect::<Map<_, _>>().into());
+        check(
+            "metadata",
+            (0..21).map(|i| (i.to_string(), "".into())).collect::<Map<_, _>>().into(),
+        );
     }
 
     #[test]
@@ -291,7 +300,8 @@ mod tests {
 
     #[test]
     fn bodies_that_are_not_one_plain_object_are_refused() {
-        for body in ["", "[]", "null", "{} {}", "{\"userId\":\"u\",\"userId\":\"u\"}", "\u{feff}{}"] {
+        for body in ["", "[]", "null", "{} {}", "{\"userId\":\"u\",\"userId\":\"u\"}", "\u{feff}{}"]
+        {
             assert_eq!(parse(body).expect_err(body).code, ErrorCode::InvalidArgument);
         }
         assert!(patched("Amount", 1.into()).is_err());

@@ -57,7 +57,11 @@ mod tests {
     fn paths_and_verbs_mean_one_thing() {
         let order = "R0123456789ABCDEFGHJKMNPQR";
         check(Method::POST, "/recharges", Ok(Route::CreateRecharge));
-        check(Method::GET, &format!("/recharges/{order}"), Ok(Route::Recharge(OrderId::parse(order).unwrap())));
+        check(
+            Method::GET,
+            &format!("/recharges/{order}"),
+            Ok(Route::Recharge(OrderId::parse(order).unwrap())),
+        );
         check(Method::POST, "/recharges/callback", Ok(Route::Callback(None)));
         let trader = ProviderName::parse("trader");
         check(Method::POST, "/recharges/callback/trader", Ok(Route::Callback(trader)));
@@ -70,7 +74,9 @@ mod tests {
         ] {
             check(method, path, Err(ErrorCode::MethodNotAllowed));
         }
-        for path in ["/", "", "/recharges/", "/recharges/x", "/nope", "/users/u%201/ledger", "//health"] {
+        for path in
+            ["/", "", "/recharges/", "/recharges/x", "/nope", "/users/u%201/ledger", "//health"]
+        {
             check(Method::GET, path, Err(ErrorCode::NotFound));
         }
     }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::{
-    Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark,
-};
+use crate::domain::{Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark};
 
 pub mod settings;
 pub mod trader;

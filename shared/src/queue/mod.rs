@@ -210,7 +210,14 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_refused() {
         let good = message(EvidenceKind::Declined).encode();
-        for bad in ["", "not json", "{}", "[]", &good.replace(":1,", ":2,"), &good.replace("declined", "paid")] {
+        for bad in [
+            "",
+            "not json",
+            "{}",
+            "[]",
+            &good.replace(":1,", ":2,"),
+            &good.replace("declined", "paid"),
+        ] {
             assert!(SettlementMessage::decode(bad).is_err(), "{bad}");
         }
     }

@@ -158,8 +158,7 @@ impl Store {
             (":by".to_owned(), s(by)),
         ]);
         let update = "SET attemptUntil = :until, attemptBy = :by";
-        let condition =
-            "#state = :created AND attemptUntil = :seenUntil AND attemptBy = :seenBy";
+        let condition = "#state = :created AND attemptUntil = :seenUntil AND attemptBy = :seenBy";
         self.update(&order.id, update, condition, (names, values)).await
     }
 

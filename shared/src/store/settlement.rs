@@ -85,7 +85,11 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    fn balance_update(&self, order: &Order, entry: &Entry) -> Result<TransactWriteItem, StoreError> {
+    fn balance_update(
+        &self,
+        order: &Order,
+        entry: &Entry,
+    ) -> Result<TransactWriteItem, StoreError> {
         let [gained, _] = entry.legs();
         let currency = gained.amount.currency();
         let update = Update::builder()

@@ -135,7 +135,8 @@ impl Store {
             .await
             .map_err(|error| StoreFault::of(&error))?;
         let lines = output.items().iter().map(ledger_line).collect::<Result<_, _>>()?;
-        let next = output.last_evaluated_key.as_ref().map(|row| text(row, "ownerAt")).transpose()?;
+        let next =
+            output.last_evaluated_key.as_ref().map(|row| text(row, "ownerAt")).transpose()?;
         Ok(LedgerPage { lines, next: next.map(str::to_owned) })
     }
 }
