@@ -1,0 +1,201 @@
+//! The books as they lie in the table, read past the store: an auditor's view for `/_local/state` and
+//! the tests. Checks what must hold at any time.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::aws::DynamoDb;
+
+/// A user's account: merchant, user, currency.
+pub type AccountKey = (String, String, String);
+
+/// What a balance row says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Minor units.
+    pub amount: i128,
+    /// Ledger entries behind it.
+    pub entries: u64,
+}
+
+/// One `CREDIT` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credit {
+    /// Its key: provider, account and payment.
+    pub payment: String,
+    /// The order that it settled.
+    pub order: String,
+    /// Whom it credited.
+    pub account: AccountKey,
+    /// Minor units.
+    pub amount: i128,
+}
+
+/// One order row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderRow {
+    /// Its id.
+    pub id: String,
+    /// Its state.
+    pub state: String,
+    /// Its version.
+    pub version: u64,
+    /// Transitions in its history, as `FROM>TO`.
+    pub history: Vec<String>,
+    /// Minor units credited.
+    pub credited: i128,
+    /// Whether the poller will look at it again.
+    pub due: bool,
+}
+
+/// Everything in the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Books {
+    /// The orders.
+    pub orders: Vec<OrderRow>,
+    /// The credits.
+    pub credits: Vec<Credit>,
+    /// The balances.
+    pub balances: BTreeMap<AccountKey, Held>,
+    /// Parked statements.
+    pub parked: usize,
+    /// Deposit addresses: user's row key → address.
+    pub addresses: BTreeMap<String, String>,
+}
+
+/// Reads the whole table.
+pub fn read(database: &DynamoDb, table: &str) -> Result<Books, String> {
+    let mut books = Books::default();
+    let mut start = Value::Null;
+    loop {
+        let mut request = json!({"TableName": table, "ConsistentRead": true});
+        if !start.is_null() {
+            request["ExclusiveStartKey"] = start;
+        }
+        let answer = database.answer("Scan", request.to_string().as_bytes());
+        let answer: Value = serde_json::from_str(&answer.body).map_err(|e| e.to_string())?;
+        let items = answer["Items"].as_array().ok_or_else(|| answer.to_string())?;
+        for item in items {
+            books.add(item)?;
+        }
+        start = answer["LastEvaluatedKey"].clone();
+        if start.is_null() {
+            return Ok(books);
+        }
+    }
+}
+
+fn text(item: &Value, name: &str) -> String {
+    item[name]["S"].as_str().unwrap_or("").to_owned()
+}
+
+fn number<T: std::str::FromStr>(item: &Value, name: &str) -> Result<T, String> {
+    let digits = item[name]["N"].as_str().unwrap_or("");
+    digits.parse().map_err(|_| format!("{name} of {}", text(item, "pk")))
+}
+
+impl Books {
+    fn add(&mut self, item: &Value) -> Result<(), String> {
+        let (pk, sk) = (text(item, "pk"), text(item, "sk"));
+        match (pk.split('#').next().unwrap_or(""), sk.split('#').next().unwrap_or("")) {
+            ("O", "O") => self.orders.push(order(item, &pk)?),
+            ("P", "P") => self.credits.push(Credit {
+                payment: pk,
+                order: text(item, "order"),
+                account: (text(item, "merchant"), text(item, "user"), text(item, "currency")),
+                amount: number(item, "amount")?,
+            }),
+            ("U", "B") => {
+                let mut parts = pk.splitn(3, '#').skip(1).map(str::to_owned);
+                let (merchant, user) =
+                    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                let currency = sk.trim_start_matches("B#").to_owned();
+                let held =
+                    Held { amount: number(item, "balance")?, entries: number(item, "entries")? };
+                self.balances.insert((merchant, user, currency), held);
+            }
+            ("U", "A") if item.get("address").is_some() => {
+                self.addresses.insert(format!("{pk}/{sk}"), text(item, "address"));
+            }
+            ("K", "K") => self.parked += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// How many orders stand where.
+    pub fn orders_by_state(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for order in &self.orders {
+            *counts.entry(order.state.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// What must hold at any time and does not: conservation (I1), one credit per order and payment
+    /// (I2), credits and `SUCCESS` belong together (I4, I9), versions count transitions (I16), no two
+    /// users share an address.
+    pub fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut sums: BTreeMap<AccountKey, Held> = BTreeMap::new();
+        let mut by_order: BTreeMap<&str, Vec<&Credit>> = BTreeMap::new();
+        for credit in &self.credits {
+            let sum = sums.entry(credit.account.clone()).or_default();
+            sum.amount += credit.amount;
+            sum.entries += 1;
+            by_order.entry(&credit.order).or_default().push(credit);
+        }
+        if sums != self.balances {
+            found.push(format!("balances {:?} are not the entries' sums {sums:?}", self.balances));
+        }
+        for order in &self.orders {
+            let credits = by_order.remove(order.id.as_str()).unwrap_or_default();
+            let sum: i128 = credits.iter().map(|credit| credit.amount).sum();
+            let wanted = usize::from(order.state == "SUCCESS");
+            if credits.len() != wanted || sum != order.credited {
+                found.push(format!("order {order:?} has the credits {credits:?}"));
+            }
+            if order.version != order.history.len() as u64 + 1 {
+                found.push(format!("order {order:?} lost a transition"));
+            }
+            let chained = order
+                .history
+                .windows(2)
+                .all(|pair| pair[0].split('>').next_back() == pair[1].split('>').next());
+            let last = order
+                .history
+                .last()
+                .map_or("CREATED", |last| last.split('>').next_back().unwrap_or(""));
+            if !chained || last != order.state {
+                found.push(format!("order {order:?} has a broken history"));
+            }
+        }
+        found.extend(
+            by_order.into_values().map(|credits| format!("credits without order {credits:?}")),
+        );
+        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        for (owner, address) in &self.addresses {
+            if let Some(other) = owners.insert(address, owner) {
+                found.push(format!("{owner} and {other} share the address {address}"));
+            }
+        }
+        found
+    }
+}
+
+fn order(item: &Value, pk: &str) -> Result<OrderRow, String> {
+    let history = item["history"]["L"].as_array().ok_or("history")?;
+    let step = |entry: &Value| {
+        let part = |name: &str| entry["M"][name]["S"].as_str().unwrap_or("?").to_owned();
+        format!("{}>{}", part("from"), part("to"))
+    };
+    Ok(OrderRow {
+        id: pk.trim_start_matches("O#").to_owned(),
+        state: text(item, "state"),
+        version: number(item, "version")?,
+        history: history.iter().map(step).collect(),
+        credited: number(item, "credited")?,
+        due: item.get("dueAt").is_some(),
+    })
+}

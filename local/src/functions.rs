@@ -1,0 +1,191 @@
+//! The six rooms of the bundle put together on embedded services: each function's dependencies, built
+//! the way its `main.rs` builds them, over any wire. Holds no state of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Body, Request, RequestExt, Response};
+use lambda_runtime::{Context, LambdaEvent};
+use recharge_shared::auth::Authenticator;
+use recharge_shared::clock::Clock;
+use recharge_shared::domain::{ProviderName, Timestamp};
+use recharge_shared::outbound::Outbound;
+use recharge_shared::providers::Providers;
+use recharge_shared::providers::settings::ProviderSettings;
+use recharge_shared::queue::{DeadLetters, SettlementQueue};
+use recharge_shared::secrets::{CLIENT_KEYS, PROVIDER_KEYS, Secret};
+use recharge_shared::store::Store;
+use serde_json::{Value, json};
+
+use crate::aws::{EmbeddedAws, SharedClock};
+use crate::stack::Names;
+
+impl Clock for SharedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now_ms())
+    }
+}
+
+/// What the functions are built on.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// The embedded services.
+    pub aws: EmbeddedAws,
+    /// How they are reached: directly, or through faults.
+    pub wire: SharedHttpClient,
+    /// How providers are reached.
+    pub outbound: Arc<dyn Outbound>,
+    /// The clock of orders, schedules and queues.
+    pub clock: SharedClock,
+    /// The clock by which signatures from outside are judged.
+    pub door: Arc<dyn Clock>,
+    /// What things are called.
+    pub names: Names,
+    /// `PROVIDER_SETTINGS`.
+    pub provider_settings: String,
+    /// How often an SDK client tries a request.
+    pub attempts: u32,
+    /// `POLL_LOOKAHEAD_SECONDS`.
+    pub lookahead: Duration,
+}
+
+/// All functions, each with its own dependencies.
+#[derive(Debug)]
+pub struct Functions {
+    /// `create-order`.
+    pub create_order: create_order::Deps,
+    /// `webhook`.
+    pub webhook: webhook::Deps,
+    /// `callback-worker`.
+    pub callback_worker: callback_worker::Deps,
+    /// `status-query`.
+    pub status_query: status_query::Deps,
+    /// `reconcile-poller`.
+    pub reconcile_poller: reconcile_poller::Deps,
+    clock: SharedClock,
+}
+
+/// Which function an HTTP route belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpFunction {
+    /// `create-order`.
+    CreateOrder,
+    /// `webhook`.
+    Webhook,
+    /// `status-query`.
+    StatusQuery,
+}
+
+impl Functions {
+    /// Builds them; like a cold start of all five.
+    pub fn new(ground: &Ground) -> Result<Functions, String> {
+        let Ground { aws, wire, names, clock, attempts, .. } = ground;
+        let store = Store::new(aws.dynamodb(wire.clone(), *attempts), names.table.clone());
+        let queue =
+            SettlementQueue::new(aws.sqs(wire.clone(), *attempts), names.settlement_url.clone());
+        let dead_letters =
+            DeadLetters::new(aws.sqs(wire.clone(), *attempts), names.dead_letters_url.clone());
+        let keys = Secret::new(
+            aws.secrets(wire.clone(), *attempts),
+            names.client_keys.clone(),
+            CLIENT_KEYS,
+        );
+        let auth = Authenticator::new(Arc::new(keys), ground.door.clone());
+        let settings = ProviderSettings::parse(&ground.provider_settings)
+            .map_err(|error| error.to_string())?;
+        let policies = settings.policies();
+        let providers = || {
+            let keys = Secret::new(
+                aws.secrets(wire.clone(), *attempts),
+                names.provider_keys.clone(),
+                PROVIDER_KEYS,
+            );
+            let all = settings.clone().build(&Arc::new(keys), &ground.outbound);
+            let all = all.map_err(|error| error.to_string())?;
+            ProviderName::parse(&names.default_provider)
+                .and_then(|default| Providers::new(default, all))
+                .ok_or_else(|| "the default provider is not configured".to_owned())
+        };
+        let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+        Ok(Functions {
+            create_order: create_order::Deps {
+                store: store.clone(),
+                auth: auth.clone(),
+                providers: providers()?,
+                clock: clock.clone(),
+            },
+            webhook: webhook::Deps {
+                providers: providers()?,
+                queue: queue.clone(),
+                clock: ground.door.clone(),
+            },
+            callback_worker: callback_worker::Deps {
+                store: store.clone(),
+                policies,
+                dead_letters,
+                receives_max: names.receives_max,
+                clock: clock.clone(),
+            },
+            status_query: status_query::Deps { store: store.clone(), auth },
+            reconcile_poller: reconcile_poller::Deps {
+                store,
+                queue,
+                providers: providers()?,
+                lookahead: ground.lookahead,
+                clock,
+            },
+            clock: ground.clock.clone(),
+        })
+    }
+
+    /// Hands a gateway event to an HTTP function, through the event's own types.
+    pub async fn http(&self, function: HttpFunction, event: Value) -> Response<Body> {
+        let request_id = event["requestContext"]["requestId"].as_str().unwrap_or("").to_owned();
+        // lambda_http panics on events that the gateway never makes; the runtime turns that into a 5xx.
+        let request = std::panic::catch_unwind(|| {
+            serde_json::from_value::<LambdaRequest>(event).ok().map(Request::from)
+        });
+        let Ok(Some(request)) = request else { return failed_invocation() };
+        let request = request.with_lambda_context(self.context(request_id, 10));
+        let Ok(response) = match function {
+            HttpFunction::CreateOrder => create_order::handle(&self.create_order, request).await,
+            HttpFunction::Webhook => webhook::handle(&self.webhook, request).await,
+            HttpFunction::StatusQuery => status_query::handle(&self.status_query, request).await,
+        };
+        response
+    }
+
+    /// Hands an SQS event to the worker; the answer as Lambda reads it.
+    pub async fn settle(&self, event: Value, request_id: String) -> Result<Value, String> {
+        let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
+        let event = LambdaEvent::new(payload, self.context(request_id, 30));
+        let answer = callback_worker::handle(&self.callback_worker, event).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        serde_json::to_value(answer).map_err(|error| error.to_string())
+    }
+
+    /// Runs the poller once; its report.
+    pub async fn poll(&self, request_id: String) -> Result<Value, String> {
+        let event = LambdaEvent::new(crate::events::schedule_event(), self.context(request_id, 50));
+        let report = reconcile_poller::handle(&self.reconcile_poller, event).await;
+        report.map_err(|error| error.to_string())
+    }
+
+    fn context(&self, request_id: String, timeout_secs: i64) -> Context {
+        let mut context = Context::default();
+        context.request_id = request_id;
+        let deadline_ms = self.clock.now_ms().saturating_add(timeout_secs * 1_000);
+        context.deadline = u64::try_from(deadline_ms).unwrap_or(0);
+        context
+    }
+}
+
+/// What the gateway answers when a function fails.
+fn failed_invocation() -> Response<Body> {
+    let mut response =
+        Response::new(json!({"message": "Internal Server Error"}).to_string().into());
+    *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}

@@ -1,0 +1,3 @@
+//! Simulated payment providers: the other side of the wire, with its own books.
+
+pub mod trader;

@@ -1,0 +1,368 @@
+//! A simulated trader provider: verifies our signatures, keeps its own orders and addresses, and makes
+//! the callbacks. Reached in process (tests) or over HTTP (the local stack); both share the fault modes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State as Shared;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use recharge_shared::domain::hash::{crockford, digest};
+use recharge_shared::domain::{Money, Timestamp};
+use recharge_shared::outbound::{Limits, Outbound, OutboundError};
+use recharge_shared::outbound_hyper::HyperOutbound;
+use recharge_shared::providers::trader::{Fields, SIGN, SigningProfile, sign, verify};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// How the provider behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Answers.
+    #[default]
+    Ok,
+    /// Cannot be reached; nothing has an effect.
+    Down,
+    /// Answers after [`SLOW_FOR`].
+    Slow,
+    /// Does what it is asked, and the answer is lost.
+    LostAnswer,
+    /// Refuses everything.
+    Reject,
+}
+
+/// How long a slow provider takes: longer than anybody waits.
+pub const SLOW_FOR: Duration = Duration::from_secs(8);
+
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const CALLBACK_LIMITS: Limits =
+    Limits { deadline: Duration::from_secs(30), answer_bytes_max: BODY_BYTES_MAX };
+
+/// A callback ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallbackRequest {
+    /// Where it goes.
+    pub url: String,
+    /// Its content type.
+    pub content_type: String,
+    /// The signed body.
+    pub body: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ProviderOrder {
+    transaction: String,
+    user: String,
+    notify_url: String,
+    /// As asked for, in 1/10 000.
+    asked: i128,
+    /// As received by the last payment, in 1/10 000.
+    paid: Option<i128>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    mode: Mode,
+    orders: BTreeMap<String, ProviderOrder>,
+    /// User mark → user name and addresses, oldest first.
+    users: BTreeMap<String, (String, Vec<String>)>,
+    addresses_made: usize,
+}
+
+/// The provider. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct SimTrader {
+    appid: String,
+    key: String,
+    file: Option<PathBuf>,
+    state: Arc<Mutex<State>>,
+    callbacks: Arc<HyperOutbound>,
+}
+
+impl SimTrader {
+    /// The account `appid`, whose books are kept in `dir`, or nowhere.
+    pub fn open(appid: &str, key: &str, dir: Option<&Path>) -> Result<SimTrader, String> {
+        let file = dir.map(|dir| dir.join("trader.json"));
+        let state = match file.as_ref().map(std::fs::read) {
+            Some(Ok(text)) => serde_json::from_slice(&text).map_err(|error| error.to_string())?,
+            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error.to_string());
+            }
+            _ => State::default(),
+        };
+        Ok(SimTrader {
+            appid: appid.to_owned(),
+            key: key.to_owned(),
+            file,
+            state: Arc::new(Mutex::new(state)),
+            callbacks: Arc::new(HyperOutbound::new(true)),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the books; what is answered afterwards has reached the file.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        if let Some(file) = &self.file
+            && let Err(error) = save(file, &state)
+        {
+            tracing::error!(%error, file = %file.display(), "the simulated provider's books");
+        }
+        result
+    }
+
+    /// Changes how it behaves.
+    pub fn set_mode(&self, mode: Mode) {
+        self.change(|state| state.mode = mode);
+    }
+
+    /// How many orders it has.
+    pub fn provider_orders(&self) -> usize {
+        self.lock().orders.len()
+    }
+
+    /// How many addresses it has made.
+    pub fn addresses_made(&self) -> usize {
+        self.lock().addresses_made
+    }
+
+    /// Somebody pays `amount`, or what was asked for, to the order. Gives the callback and the amount
+    /// in minor units.
+    pub fn pay(
+        &self,
+        order: &str,
+        amount: Option<Money>,
+        now: Timestamp,
+    ) -> Result<(CallbackRequest, i128), String> {
+        let scaled = amount.map(|amount| amount.to_scaled(4).map_err(|e| e.to_string()));
+        let scaled = scaled.transpose()?;
+        let (received, user, url) = self.change(|state| {
+            let order = state.orders.get_mut(order).ok_or("the provider has no such order")?;
+            let received = scaled.unwrap_or(order.asked);
+            order.paid = Some(received);
+            Ok::<_, String>((received, order.user.clone(), order.notify_url.clone()))
+        })?;
+        let t = now.secs().to_string();
+        let fields = self.signed(&[
+            ("amount", &received.to_string()),
+            ("appid", &self.appid),
+            ("localusermark", &user),
+            ("orderid", order),
+            ("t", &t),
+        ]);
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
+        let content_type = "application/x-www-form-urlencoded".to_owned();
+        let callback = CallbackRequest { url, content_type, body: body.into_bytes() };
+        Ok((callback, received * 100))
+    }
+
+    fn signed(&self, fields: &[(&str, &str)]) -> Fields {
+        let mut all: Fields =
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let signature = sign(&SigningProfile::default(), &all, &self.key);
+        all.insert(SIGN.to_owned(), signature);
+        all
+    }
+
+    /// Sends a callback over HTTP; the answer's status and body.
+    pub async fn deliver(&self, callback: &CallbackRequest) -> Result<(u16, String), String> {
+        let request = Request::post(&callback.url)
+            .header("content-type", &callback.content_type)
+            .body(Bytes::from(callback.body.clone()))
+            .map_err(|error| error.to_string())?;
+        let answer = self.callbacks.send(request, CALLBACK_LIMITS).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let body = String::from_utf8_lossy(answer.body()).into_owned();
+        Ok((answer.status().as_u16(), body))
+    }
+
+    /// The provider without a socket, for deterministic runs.
+    pub fn outbound(&self) -> InProcess {
+        InProcess(self.clone())
+    }
+
+    /// One request under the current mode; `None` is a broken connection.
+    async fn answer(&self, path: &str, body: &[u8]) -> Option<(StatusCode, String)> {
+        let mode = self.lock().mode;
+        match mode {
+            Mode::Down => None,
+            Mode::Reject => Some((StatusCode::OK, refuse("rejected by the provider").to_string())),
+            Mode::Ok => Some(self.serve(path, body)),
+            Mode::Slow => {
+                tokio::time::sleep(SLOW_FOR).await;
+                Some(self.serve(path, body))
+            }
+            Mode::LostAnswer => {
+                self.serve(path, body);
+                None
+            }
+        }
+    }
+
+    fn serve(&self, path: &str, body: &[u8]) -> (StatusCode, String) {
+        let fields: Fields = form_urlencoded::parse(body).into_owned().collect();
+        let mut unsigned = fields.clone();
+        let signature = unsigned.remove(SIGN).unwrap_or_default();
+        let known = fields.get("appid") == Some(&self.appid);
+        if !known || !verify(&SigningProfile::default(), &unsigned, &self.key, &signature) {
+            return (StatusCode::OK, refuse("sign error").to_string());
+        }
+        let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
+        let answer = match path {
+            "/api/merchant/finduseraddress" => {
+                self.find_address(&field("username"), &field("localusermark"))
+            }
+            "/api/merchant/newAddress" => {
+                self.new_address(&field("username"), &field("localusermark"))
+            }
+            "/api/merchant/TraderRechargeorder" => self.create(&fields),
+            "/api/merchant/OrderList" => self.query(&field("orderid")),
+            _ => return (StatusCode::NOT_FOUND, "<html>404</html>".to_owned()),
+        };
+        (StatusCode::OK, answer.to_string())
+    }
+
+    fn find_address(&self, username: &str, mark: &str) -> Value {
+        match self.lock().users.get(mark) {
+            Some((name, addresses)) if name == username => json!({"status": 1, "data": {
+                "info": {"username": username, "localusermark": mark},
+                "data": {
+                    "merchant_id": 1,
+                    "address": addresses.last(),
+                    "m_localusermark": mark,
+                    "uuid": mark,
+                    "addtime": 1_700_000_000,
+                },
+            }}),
+            _ => refuse("user not found"),
+        }
+    }
+
+    /// Another one each time, as the real one does.
+    fn new_address(&self, username: &str, mark: &str) -> Value {
+        self.change(|state| {
+            state.addresses_made += 1;
+            let (_, addresses) =
+                state.users.entry(mark.to_owned()).or_insert_with(|| (username.to_owned(), vec![]));
+            let number = addresses.len().to_be_bytes();
+            let address = format!(
+                "T{}",
+                crockford(&digest("trader/address", &[mark.as_bytes(), &number]), 33)
+            );
+            addresses.push(address.clone());
+            json!({"status": 1, "data": address})
+        })
+    }
+
+    fn create(&self, fields: &Fields) -> Value {
+        let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
+        let (order, user) = (field("orderid"), field("localusermark"));
+        let asked = recharge_shared::domain::Currency::parse("USDT")
+            .and_then(|usdt| Money::parse(&field("amount"), usdt).ok())
+            .and_then(|amount| amount.to_scaled(4).ok());
+        let Some(asked) = asked else { return refuse("amount error") };
+        self.change(|state| {
+            let own = state
+                .users
+                .get(&user)
+                .is_some_and(|(_, addresses)| addresses.contains(&field("address")));
+            if !own {
+                return refuse("address is not this user's");
+            }
+            if state.orders.contains_key(&order) {
+                return refuse("duplicate orderid");
+            }
+            let hash = digest("trader/order", &[order.as_bytes()]);
+            let transaction = format!("cz-{}", crockford(&hash, 32));
+            let answer = json!({"status": 1, "data": {"msg": "ok", "ordersn": transaction}});
+            let notify_url = field("notify_url");
+            let entry = ProviderOrder { transaction, user, notify_url, asked, paid: None };
+            state.orders.insert(order, entry);
+            answer
+        })
+    }
+
+    fn query(&self, order: &str) -> Value {
+        match self.lock().orders.get(order) {
+            None => refuse("order not found"),
+            Some(found) => json!({"status": 1, "data": {
+                "orderid": order,
+                "localusermark": found.user,
+                "ordersn": found.transaction,
+                "status": i32::from(found.paid.is_some()),
+                "amount": found.paid.unwrap_or(0).to_string(),
+            }}),
+        }
+    }
+}
+
+fn refuse(text: &str) -> Value {
+    json!({"status": 0, "err": text})
+}
+
+fn save(file: &Path, state: &State) -> Result<(), String> {
+    let text = serde_json::to_vec(state).map_err(|error| error.to_string())?;
+    let next = file.with_extension("json.next");
+    std::fs::write(&next, text).map_err(|error| error.to_string())?;
+    std::fs::rename(&next, file).map_err(|error| error.to_string())
+}
+
+/// The provider without a socket.
+#[derive(Debug, Clone)]
+pub struct InProcess(SimTrader);
+
+#[async_trait]
+impl Outbound for InProcess {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let path = request.uri().path().to_owned();
+        let answering = self.0.answer(&path, request.body());
+        let answered = tokio::time::timeout(limits.deadline, answering).await;
+        let (status, body) = match answered {
+            Err(_) => return Err(OutboundError::TimedOut),
+            Ok(None) => return Err(OutboundError::Broken),
+            Ok(Some(answer)) => answer,
+        };
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        Ok(response)
+    }
+}
+
+/// Serves the provider over HTTP until the listener fails.
+pub async fn serve(listener: tokio::net::TcpListener, trader: SimTrader) -> std::io::Result<()> {
+    async fn handle(Shared(trader): Shared<SimTrader>, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.unwrap_or_default();
+        match trader.answer(&path, &body).await {
+            Some((status, text)) => {
+                let mut response = Response::new(Body::from(text));
+                *response.status_mut() = status;
+                response
+            }
+            None => broken(),
+        }
+    }
+    axum::serve(listener, Router::new().fallback(handle).with_state(trader)).await
+}
+
+/// A response whose body never comes to its end: the client sees a broken connection.
+fn broken() -> Response<Body> {
+    let failure = futures_util::stream::once(async {
+        Err::<Bytes, _>(std::io::Error::other("the connection breaks here"))
+    });
+    Response::new(Body::from_stream(failure))
+}

@@ -1,0 +1,289 @@
+//! One bundle: the template's resources on embedded services, the functions on top, the simulated
+//! provider beside them; and what a tester may see of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use recharge_shared::clock::Clock;
+use recharge_shared::domain::{Currency, Money, OrderId};
+use recharge_shared::outbound::Outbound;
+use serde_json::{Value, json};
+
+use crate::aws::template::{Route, Template, apply};
+use crate::aws::{ATTEMPTS_DEFAULT, EMBEDDED_URL, EmbeddedAws, SharedClock};
+use crate::books;
+use crate::call::API_KEYS;
+use crate::functions::{Functions, Ground, HttpFunction};
+use crate::gateway::GatewayRoute;
+use crate::sim::trader::{CallbackRequest, SimTrader};
+
+/// The one definition of tables, queues, routes and schedules.
+const TEMPLATE: &str = include_str!("../../infra/template.yaml");
+
+/// The simulated trader account.
+pub const TRADER_APPID: &str = "APPTEST0001";
+/// What both sides of it sign with.
+pub const TRADER_KEY: &str = "trader-test-key-0123";
+
+/// What the template's resources are called here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The table.
+    pub table: String,
+    /// The settlement queue.
+    pub settlement: String,
+    /// Its URL.
+    pub settlement_url: String,
+    /// Its ARN.
+    pub settlement_arn: String,
+    /// Its dead-letter queue.
+    pub dead_letters: String,
+    /// The URL of that.
+    pub dead_letters_url: String,
+    /// How often a message is received before it goes there.
+    pub receives_max: u32,
+    /// Messages a batch.
+    pub batch_size: i32,
+    /// The secret of client keys.
+    pub client_keys: String,
+    /// The secret of provider keys.
+    pub provider_keys: String,
+    /// The provider of orders that name none.
+    pub default_provider: String,
+    /// Between two ticks of the schedule, in milliseconds.
+    pub poll_every_ms: i64,
+}
+
+/// How a stack is set up.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// Where state is kept; nowhere without it.
+    pub dir: Option<&'a Path>,
+    /// The clock of orders, queues and the schedule.
+    pub clock: SharedClock,
+    /// The clock by which signatures from outside are judged.
+    pub door: Arc<dyn Clock>,
+    /// The provider's base URL, as the functions call it.
+    pub provider_url: String,
+    /// Where the provider sends its callbacks.
+    pub notify_url: String,
+    /// How far ahead the poller looks.
+    pub lookahead: Duration,
+}
+
+/// One bundle.
+#[derive(Debug)]
+pub struct Stack {
+    /// What the functions are built on.
+    pub ground: Ground,
+    /// The functions.
+    pub functions: Functions,
+    /// What things are called.
+    pub names: Names,
+    /// The gateway's routes.
+    pub routes: Vec<GatewayRoute>,
+    /// The simulated provider.
+    pub trader: SimTrader,
+    /// Tells this run's requests from those of other runs.
+    pub run_id: String,
+}
+
+/// How full the settlement queue is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Waiting.
+    pub visible: usize,
+    /// Being worked on.
+    pub in_flight: usize,
+    /// Given up.
+    pub dead: usize,
+}
+
+/// The services with the template's resources and the demo merchants' and provider's keys.
+pub async fn prepare(aws: &EmbeddedAws) -> Result<(Names, Vec<GatewayRoute>), String> {
+    let template = Template::read(TEMPLATE, &BTreeMap::new(), EMBEDDED_URL);
+    let template = template.map_err(|error| error.to_string())?;
+    apply(&template, aws).await.map_err(|error| error.to_string())?;
+    let names = names(&template)?;
+    let mut clients = serde_json::Map::new();
+    for key in API_KEYS {
+        let scopes = ["recharge:write", "recharge:read"];
+        let entry = json!({"merchant": key.merchant, "secret": key.secret, "scopes": scopes});
+        clients.insert(key.id.to_owned(), entry);
+    }
+    put_secret(aws, &names.client_keys, Value::Object(clients)).await?;
+    let provider = json!({&names.default_provider: {"key": TRADER_KEY}});
+    put_secret(aws, &names.provider_keys, provider).await?;
+    Ok((names, routes(&template)?))
+}
+
+/// Creates the secret if it is not there; one that somebody has changed stays as it is.
+async fn put_secret(aws: &EmbeddedAws, name: &str, document: Value) -> Result<(), String> {
+    let client = aws.secrets(aws.http_client(), ATTEMPTS_DEFAULT);
+    let create = client.create_secret().name(name).secret_string(document.to_string());
+    match create.send().await {
+        Ok(_) => Ok(()),
+        Err(error)
+            if error.as_service_error().is_some_and(|e| e.is_resource_exists_exception()) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn names(template: &Template) -> Result<Names, String> {
+    let missing = |what: &str| format!("the template has no {what}");
+    let secret = |id: &str| {
+        let found = template.secrets.iter().find(|secret| secret.logical_id == id);
+        found.map(|secret| secret.name.clone()).ok_or_else(|| missing(id))
+    };
+    let source = template.queue_sources.first().ok_or_else(|| missing("queue source"))?;
+    let queue = template.queue(&source.queue_logical_id).ok_or_else(|| missing("queue"))?;
+    let redrive = queue.redrive.as_ref().ok_or_else(|| missing("redrive"))?;
+    let dead = template.queue(&redrive.target_logical_id).ok_or_else(|| missing("dead letters"))?;
+    let schedule = template.schedules.first().ok_or_else(|| missing("schedule"))?;
+    let webhook = template.functions.iter().find(|function| function.crate_name() == "webhook");
+    let default_provider = webhook.and_then(|f| f.environment.get("DEFAULT_PROVIDER").cloned());
+    let url = |name: &str| format!("{EMBEDDED_URL}/{}/{name}", crate::aws::sqs::ACCOUNT);
+    Ok(Names {
+        table: template.tables.first().ok_or_else(|| missing("table"))?.name.clone(),
+        settlement_url: url(&queue.name),
+        settlement_arn: format!(
+            "arn:aws:sqs:us-east-1:{}:{}",
+            crate::aws::sqs::ACCOUNT,
+            queue.name
+        ),
+        settlement: queue.name.clone(),
+        dead_letters_url: url(&dead.name),
+        dead_letters: dead.name.clone(),
+        receives_max: redrive.max_receive_count,
+        batch_size: i32::try_from(source.batch_size).unwrap_or(10),
+        client_keys: secret("ClientKeysSecret")?,
+        provider_keys: secret("ProviderKeysSecret")?,
+        default_provider: default_provider.ok_or_else(|| missing("DEFAULT_PROVIDER"))?,
+        poll_every_ms: i64::try_from(schedule.every_seconds * 1_000).unwrap_or(60_000),
+    })
+}
+
+fn routes(template: &Template) -> Result<Vec<GatewayRoute>, String> {
+    let route = |route: &Route| {
+        let function = template.function(&route.function_logical_id);
+        let function = match function.map(|function| function.crate_name()) {
+            Some("create-order") => HttpFunction::CreateOrder,
+            Some("webhook") => HttpFunction::Webhook,
+            Some("status-query") => HttpFunction::StatusQuery,
+            other => return Err(format!("no function {other:?} behind {}", route.path)),
+        };
+        let key = match route.path.as_str() {
+            Route::DEFAULT => Route::DEFAULT.to_owned(),
+            path => format!("{} {path}", route.method),
+        };
+        Ok(GatewayRoute { key, function })
+    };
+    template.routes.iter().map(route).collect()
+}
+
+/// `PROVIDER_SETTINGS` for the simulated trader: it offers a query, and wants no pacing.
+pub fn provider_settings(provider_url: &str, notify_url: &str) -> String {
+    json!({"trader": {
+        "appid": TRADER_APPID,
+        "base_url": provider_url,
+        "notify_url": notify_url,
+        "allow_http": true,
+        "min_call_interval_ms": 0,
+        "query": {"path": "/api/merchant/OrderList"},
+    }})
+    .to_string()
+}
+
+impl Stack {
+    /// Opens the services and builds everything, over `wire` and `outbound` as made from them.
+    pub async fn open(
+        setup: Setup<'_>,
+        trader: SimTrader,
+        wire: impl FnOnce(&EmbeddedAws) -> SharedHttpClient,
+        outbound: Arc<dyn Outbound>,
+    ) -> Result<Stack, String> {
+        let aws = EmbeddedAws::open(setup.dir, setup.clock.clone()).map_err(|e| e.to_string())?;
+        let (names, routes) = prepare(&aws).await?;
+        let run_id = format!("local-{:x}", setup.clock.now_ms());
+        let ground = Ground {
+            wire: wire(&aws),
+            aws,
+            outbound,
+            clock: setup.clock,
+            door: setup.door,
+            names: names.clone(),
+            provider_settings: provider_settings(&setup.provider_url, &setup.notify_url),
+            attempts: ATTEMPTS_DEFAULT,
+            lookahead: setup.lookahead,
+        };
+        let functions = Functions::new(&ground)?;
+        Ok(Stack { ground, functions, names, routes, trader, run_id })
+    }
+
+    /// How full the settlement queue is.
+    pub fn depth(&self) -> Depth {
+        let view = |name: &str| self.ground.aws.queues().view(name);
+        let queue = view(&self.names.settlement);
+        let dead = view(&self.names.dead_letters);
+        Depth {
+            visible: queue.as_ref().map_or(0, |view| view.visible + view.delayed),
+            in_flight: queue.as_ref().map_or(0, |view| view.in_flight),
+            dead: dead.map_or(0, |view| view.messages.len()),
+        }
+    }
+
+    /// `GET /_local/state`.
+    pub fn state(&self) -> Result<Value, String> {
+        let books = books::read(self.ground.aws.database(), &self.names.table)?;
+        let Depth { visible, in_flight, dead } = self.depth();
+        let balances: BTreeMap<String, i128> = books
+            .balances
+            .iter()
+            .map(|((merchant, user, currency), held)| {
+                (format!("{merchant}/{user}/{currency}"), held.amount)
+            })
+            .collect();
+        let violations = books.violations();
+        Ok(json!({
+            "now": self.ground.clock.now_ms().div_euclid(1_000),
+            "orders": books.orders.len(),
+            "ordersByStatus": books.orders_by_state(),
+            "credits": books.credits.len(),
+            "balances": balances,
+            "ledgerBalanced": violations.is_empty(),
+            "violations": violations,
+            "providerOrders": self.trader.provider_orders(),
+            "queues": {"settlement": {"visible": visible, "inFlight": in_flight, "dead": dead}},
+            "parked": books.parked,
+        }))
+    }
+
+    /// The simulated payer pays `order`: `amount` minor units, or what was asked for. Gives the
+    /// provider's callback and the amount.
+    pub fn pay(&self, order: &str, amount: Option<i64>) -> Result<(CallbackRequest, i128), String> {
+        let id = OrderId::parse(order).ok_or("orderId is no order id")?;
+        let amount = match amount {
+            Some(minor) => Some(Money::new(i128::from(minor), Currency::Usdt)),
+            None => None,
+        };
+        let paid = self.trader.pay(id.as_str(), amount, self.ground.door.now());
+        paid.map_err(|error| error.to_string())
+    }
+
+    /// The provider sends `callback` `times` times at once, over its own HTTP client; the answers.
+    pub async fn deliver(&self, callback: &CallbackRequest, times: usize) -> Vec<Value> {
+        let deliveries = (0..times).map(|_| self.trader.deliver(callback));
+        let answers = futures_util::future::join_all(deliveries).await;
+        let answer = |answer: Result<(u16, String), String>| match answer {
+            Ok((status, body)) => json!({"status": status, "body": body}),
+            Err(error) => json!({"error": error}),
+        };
+        answers.into_iter().map(answer).collect()
+    }
+}
