@@ -1,0 +1,149 @@
+//! What the main job costs: requests and capacity units of every operation, printed and asserted.
+
+use recharge_local::aws::faults::{Faults, LogEntry, Units};
+use recharge_tests::World;
+use recharge_tests::world::simulate;
+
+const MINOR: i64 = 5_000_000;
+
+struct Bill {
+    table: Vec<LogEntry>,
+    all: Vec<LogEntry>,
+}
+
+impl Bill {
+    fn of(faults: &Faults) -> Bill {
+        let mut all = faults.log();
+        all.sort_by_key(|entry| entry.index);
+        let table = all.iter().filter(|e| e.call.starts_with("dynamodb.")).cloned().collect();
+        Bill { table, all }
+    }
+
+    fn units(&self, reads: bool) -> u64 {
+        let is_read = |call: &str| call.ends_with("GetItem") || call.ends_with("Query");
+        let of = |entry: &&LogEntry| is_read(&entry.call) == reads;
+        self.table.iter().filter(of).map(|entry| entry.capacity.total.in_halves()).sum()
+    }
+
+    fn writes(&self) -> u64 {
+        self.units(false).div_ceil(2)
+    }
+
+    fn read_halves(&self) -> u64 {
+        self.units(true)
+    }
+
+    fn queue(&self) -> usize {
+        self.all.iter().filter(|entry| entry.call.starts_with("sqs.")).count()
+    }
+
+    fn print(&self, what: &str) {
+        let requests: Vec<&str> =
+            self.table.iter().map(|e| e.call.trim_start_matches("dynamodb.")).collect();
+        println!(
+            "| {what} | {} | {} | {} | {} |",
+            self.writes(),
+            Units::halves(self.read_halves()),
+            requests.join(", "),
+            self.queue(),
+        );
+    }
+}
+
+#[test]
+fn the_main_job_costs_what_the_architecture_says() {
+    println!("| operation | write units | read units | table requests | queue requests |");
+    println!("|---|---:|---:|---|---:|");
+    simulate(1, async || {
+        let world = World::new().await;
+        let run = || {
+            let faults = Faults::none(world.clock().clone());
+            (world.instance(&faults, 3), faults)
+        };
+
+        let (functions, faults) = run();
+        let first = world.send_to(&functions, &world.create_request("u_1", MINOR, "k-1")).await;
+        assert_eq!(first.status, 201, "{}", first.text);
+        Bill::of(&faults).print("create, the user's first");
+
+        let (functions, faults) = run();
+        let created = world.send_to(&functions, &world.create_request("u_1", MINOR, "k-2")).await;
+        assert_eq!((created.status, &created.json["status"]), (201, &"PENDING".into()));
+        let bill = Bill::of(&faults);
+        bill.print("create");
+        assert!(bill.writes() <= 3, "{:#?}", bill.table);
+        let provider = bill.all.iter().position(|e| e.call.starts_with("provider.")).unwrap();
+        let before: Vec<&str> = bill.all[..provider]
+            .iter()
+            .map(|e| e.call.as_str())
+            .filter(|call| call.starts_with("dynamodb."))
+            .collect();
+        // Both leave together: one round trip.
+        assert_eq!(before, ["dynamodb.PutItem", "dynamodb.GetItem"]);
+
+        let (functions, faults) = run();
+        let replayed = world.send_to(&functions, &world.create_request("u_1", MINOR, "k-2")).await;
+        assert_eq!((replayed.status, &replayed.json), (200, &created.json));
+        let bill = Bill::of(&faults);
+        bill.print("replay");
+        assert_eq!(bill.table.len(), 2, "one round trip, two requests side by side");
+        assert!(bill.read_halves() <= 1, "{:#?}", bill.table);
+
+        let order = created.json["orderId"].as_str().unwrap().to_owned();
+        let callback = world.pay(&order, None);
+        let (functions, faults) = run();
+        let acknowledged = world.send_to(&functions, &world.callback(&callback)).await;
+        assert_eq!(acknowledged.text, "success");
+        let bill = Bill::of(&faults);
+        bill.print("callback");
+        assert_eq!((bill.table.len(), bill.queue()), (0, 1));
+
+        let (functions, faults) = run();
+        assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(1));
+        let bill = Bill::of(&faults);
+        bill.print("settlement");
+        assert!(bill.writes() <= 8, "{:#?}", bill.table);
+        let transactions = bill.table.iter().filter(|e| e.call.ends_with("TransactWriteItems"));
+        assert_eq!((transactions.count(), bill.table.len()), (1, 2), "{:#?}", bill.table);
+
+        let (functions, faults) = run();
+        world.send_to(&functions, &world.callback(&callback)).await;
+        assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(1));
+        let bill = Bill::of(&faults);
+        bill.print("the same callback again");
+        assert_eq!(bill.writes(), 0, "{:#?}", bill.table);
+
+        let reads = [
+            ("status", format!("/recharges/{order}"), 2),
+            ("balances", "/users/u_1/balances".to_owned(), 2),
+            ("ledger", "/users/u_1/ledger".to_owned(), 2),
+        ];
+        for (what, path, halves_max) in reads {
+            let (functions, faults) = run();
+            let answered = world.send_to(&functions, &world.signed(("GET", &path), "", "")).await;
+            assert_eq!(answered.status, 200, "{}", answered.text);
+            let bill = Bill::of(&faults);
+            bill.print(what);
+            assert!(bill.read_halves() <= halves_max, "{what}: {:#?}", bill.table);
+            assert_eq!((bill.table.len(), bill.writes()), (1, 0));
+        }
+        poller(&world, run).await;
+    });
+}
+
+/// A run with nothing due reads the index only, whatever else is in the table.
+async fn poller(world: &World, run: impl Fn() -> (recharge_local::functions::Functions, Faults)) {
+    let (functions, faults) = run();
+    functions.poll("idle".to_owned()).await.unwrap();
+    let bill = Bill::of(&faults);
+    bill.print("poll, nothing due");
+    assert!(bill.table.iter().all(|entry| entry.call == "dynamodb.Query"), "{:#?}", bill.table);
+
+    world.pass(60).await;
+    let (functions, faults) = run();
+    let report = functions.poll("one".to_owned()).await.unwrap();
+    assert_eq!(report["lookedAt"], 1, "the unpaid order is due, the settled one is not: {report}");
+    let bill = Bill::of(&faults);
+    bill.print("poll, one order due and unpaid");
+    assert!(bill.writes() <= 3, "{:#?}", bill.table);
+}

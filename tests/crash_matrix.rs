@@ -1,0 +1,247 @@
+//! The crash matrix: every outside call of every flow fails in every way, once; then the world goes on
+//! without faults, and everything that must hold is checked. Prints the table.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+
+use recharge_local::aws::faults::{Fault, Faults, LogEntry};
+use recharge_local::functions::Functions;
+use recharge_tests::World;
+use recharge_tests::world::{simulate, until_crash};
+
+const MINOR: i64 = 5_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Flow {
+    /// The user's first order: address looked up, created, stored.
+    FirstCreate,
+    /// A later order of the same user.
+    Create,
+    /// The client's retry of a create whose first instance died at the provider.
+    Retry,
+    /// A callback: webhook, queue, worker.
+    Callback,
+    /// Paid, callback lost: the poller asks.
+    Poll,
+    /// A half-done create, resumed by the poller.
+    Resume,
+    /// Unpaid and out of time.
+    Expire,
+}
+
+impl Flow {
+    const ALL: [Flow; 7] = [
+        Flow::FirstCreate,
+        Flow::Create,
+        Flow::Retry,
+        Flow::Callback,
+        Flow::Poll,
+        Flow::Resume,
+        Flow::Expire,
+    ];
+}
+
+/// What stands before the fault: how many orders, and the one that it is about.
+struct Scene {
+    orders: usize,
+    key: &'static str,
+}
+
+async fn set(flow: Flow, world: &World) -> Scene {
+    match flow {
+        Flow::FirstCreate => Scene { orders: 1, key: "k-1" },
+        Flow::Create => {
+            world.create("u_1", MINOR, "k-0").await;
+            Scene { orders: 2, key: "k-1" }
+        }
+        Flow::Retry | Flow::Resume => {
+            world.create("u_1", MINOR, "k-0").await;
+            die_at_the_provider(world).await;
+            world.pass(if flow == Flow::Retry { 20 } else { 60 }).await;
+            Scene { orders: 2, key: "k-1" }
+        }
+        Flow::Callback | Flow::Poll | Flow::Expire => {
+            let created = world.create("u_1", MINOR, "k-1").await;
+            let order = created.json["orderId"].as_str().expect("an order");
+            if flow == Flow::Poll {
+                world.pay(order, None);
+            }
+            world.pass(if flow == Flow::Expire { 1_860 } else { 60 }).await;
+            Scene { orders: 1, key: "k-1" }
+        }
+    }
+}
+
+/// The instance dies after the provider took the order and before that is written down.
+async fn die_at_the_provider(world: &World) {
+    let faults = Faults::new(world.clock().clone(), |call| {
+        let dies = call.operation == "TraderRechargeorder";
+        if dies { Fault::CrashAfter } else { Fault::None }
+    });
+    let functions = world.instance(&faults, 3);
+    let request = world.create_request("u_1", MINOR, "k-1");
+    let died = until_crash(&faults, world.send_to(&functions, &request)).await;
+    assert!(died.is_none(), "the instance was to die at the provider");
+}
+
+/// What an instance does under the fault.
+async fn act(flow: Flow, world: &World, functions: &Functions) {
+    match flow {
+        Flow::FirstCreate | Flow::Create | Flow::Retry => {
+            world.send_to(functions, &world.create_request("u_1", MINOR, "k-1")).await;
+        }
+        Flow::Callback => {
+            let order = order_of(world, "k-1").await;
+            let callback = world.pay(&order, None);
+            world.send_to(functions, &world.callback(&callback)).await;
+            let _ = world.stack.settle_batch_with(functions, 0).await;
+        }
+        Flow::Poll | Flow::Resume | Flow::Expire => {
+            let _ = functions.poll("poll".to_owned()).await;
+            let _ = world.stack.settle_batch_with(functions, 0).await;
+        }
+    }
+}
+
+/// The order that `key` names, asked for the way a client does: by the same request again.
+async fn order_of(world: &World, key: &str) -> String {
+    for _ in 0..10 {
+        let answered = world.create("u_1", MINOR, key).await;
+        if let Some(order) = answered.json["orderId"].as_str() {
+            return order.to_owned();
+        }
+        world.pass(20).await;
+    }
+    panic!("the create never succeeds")
+}
+
+struct Outcome {
+    log: Vec<LogEntry>,
+    problems: Vec<String>,
+}
+
+async fn play(flow: Flow, fault_at: Option<(u64, Fault)>, attempts: u32) -> Outcome {
+    let world = World::new().await;
+    let scene = set(flow, &world).await;
+    let (index, fault) = fault_at.unwrap_or((u64::MAX, Fault::None));
+    let faults = Faults::at(world.clock().clone(), index, fault);
+    let functions = world.instance(&faults, attempts);
+    until_crash(&faults, act(flow, &world, &functions)).await;
+    drop(functions);
+    let mut problems = recover(flow, &world, &scene).await;
+    problems.extend(check(&world, &scene));
+    Outcome { log: faults.log(), problems }
+}
+
+/// The world goes on: the client repeats its request, the schedule ticks, messages come again; whoever
+/// has not paid pays. A callback is never sent twice: this provider does not repeat itself.
+async fn recover(flow: Flow, world: &World, scene: &Scene) -> Vec<String> {
+    let mut problems = Vec::new();
+    if flow == Flow::Resume {
+        world.let_pass(6).await;
+    }
+    let order = order_of(world, scene.key).await;
+    world.let_pass(6).await;
+    let state = world.order(&order).await["status"].as_str().unwrap_or("").to_owned();
+    let wanted = match flow {
+        Flow::Callback | Flow::Poll => "SUCCESS",
+        Flow::Expire => "EXPIRED",
+        Flow::FirstCreate | Flow::Create | Flow::Retry | Flow::Resume => "PENDING",
+    };
+    if state != wanted {
+        problems.push(format!("{state} instead of {wanted} after six minutes"));
+    }
+    if state != "SUCCESS" {
+        let callback = world.pay(&order, None);
+        let answered = world.deliver(&callback).await;
+        if (answered.status, answered.text.as_str()) != (200, "success") {
+            problems.push(format!("the callback was answered {answered:?}"));
+        }
+        world.settle().await;
+    }
+    let order = world.order(&order).await;
+    if order["status"] != "SUCCESS" || order["creditedAmount"] != MINOR {
+        problems.push(format!("not credited: {order}"));
+    }
+    problems
+}
+
+/// I1 to I9 on the books, the queues and the provider's own truth.
+fn check(world: &World, scene: &Scene) -> Vec<String> {
+    let books = world.books();
+    let mut problems = books.violations();
+    let mut expect = |what: &str, seen: usize, wanted: usize| {
+        if seen != wanted {
+            problems.push(format!("{what}: {seen} instead of {wanted}"));
+        }
+    };
+    let depth = world.stack.depth();
+    expect("orders", books.orders.len(), scene.orders);
+    expect("orders at the provider", world.trader.provider_orders(), scene.orders);
+    expect("credits", books.credits.len(), 1);
+    expect("addresses", books.addresses.len(), 1);
+    expect("addresses made by the provider", world.trader.addresses_made(), 1);
+    expect("messages left", depth.visible + depth.in_flight, 0);
+    expect("dead letters", depth.dead, 0);
+    expect("parked", books.parked, 0);
+    let due = books.orders.iter().filter(|order| order.due && order.state == "SUCCESS").count();
+    expect("settled orders still due", due, 0);
+    problems
+}
+
+struct Matrix {
+    table: String,
+    cases: usize,
+    failed: Vec<String>,
+    trace: u64,
+}
+
+fn matrix(seed: u64) -> Matrix {
+    let mut result = Matrix { table: String::new(), cases: 0, failed: Vec::new(), trace: 0 };
+    let mut hasher = DefaultHasher::new();
+    for flow in Flow::ALL {
+        for attempts in [3, 1] {
+            let clean = simulate(seed, async || play(flow, None, attempts).await);
+            let problems = clean.problems;
+            assert!(problems.is_empty(), "{flow:?} without faults: {problems:?}");
+            let tries = if attempts == 1 { "one try a call" } else { "three tries a call" };
+            let _ = writeln!(result.table, "\n{flow:?}, {tries}");
+            let mut calls = clean.log;
+            calls.sort_by_key(|entry| entry.index);
+            for call in &calls {
+                let mut row = format!("  {:>2} {:<34}", call.index, call.call);
+                for fault in Fault::ALL {
+                    let at = Some((call.index, fault));
+                    let outcome = simulate(seed, async || play(flow, at, attempts).await);
+                    outcome.log.hash(&mut hasher);
+                    result.cases += 1;
+                    let held = outcome.problems.is_empty();
+                    let _ = write!(row, " {:<13}", if held { "ok" } else { "BROKEN" });
+                    if !held {
+                        let (index, name) = (call.index, &call.call);
+                        let problems = outcome.problems;
+                        let case = format!("{flow:?}/{attempts} {index} {name} {fault:?}");
+                        result.failed.push(format!("{case}: {problems:#?}"));
+                    }
+                }
+                let _ = writeln!(result.table, "{}", row.trim_end());
+            }
+        }
+    }
+    result.trace = hasher.finish();
+    result
+}
+
+#[test]
+fn every_outside_call_may_fail_in_every_way() {
+    let first = matrix(1);
+    let heads: Vec<String> =
+        Fault::ALL.iter().map(|f| format!("{:<13}", format!("{f:?}"))).collect();
+    println!("{:<38}{}", "outside call", heads.join(" "));
+    println!("{}", first.table);
+    println!("cases={} broken={} trace={:016x}", first.cases, first.failed.len(), first.trace);
+    assert!(first.failed.is_empty(), "{}", first.failed.join("\n"));
+    assert!(first.cases > 300, "the matrix has become small: {}", first.cases);
+    assert_eq!(matrix(1).trace, first.trace, "the same seed has given another trace");
+}

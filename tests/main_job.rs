@@ -1,0 +1,375 @@
+//! The main job and what may go wrong around it, through the gateway's events, as claims.
+
+use futures_util::future::join_all;
+use recharge_local::call::API_KEYS;
+use recharge_local::sim::trader::Mode;
+use recharge_tests::World;
+use recharge_tests::world::simulate;
+use serde_json::json;
+
+const MINOR: i64 = 5_000_000;
+
+fn id(answered: &recharge_tests::Answered) -> String {
+    answered.json["orderId"].as_str().unwrap_or_else(|| panic!("{}", answered.text)).to_owned()
+}
+
+#[test]
+fn an_order_is_created_paid_confirmed_and_credited() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let created = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!(created.status, 201);
+        assert_eq!(created.json["status"], "PENDING");
+        assert_eq!(created.json["payment"]["amount"], "5.000000");
+        assert!(created.json["transactionId"].as_str().is_some_and(|id| id.starts_with("cz-")));
+        let order = id(&created);
+        let acknowledged = world.deliver(&world.pay(&order, None)).await;
+        assert_eq!((acknowledged.status, acknowledged.text.as_str()), (200, "success"));
+        world.settle().await;
+        let order = world.order(&order).await;
+        assert_eq!((&order["status"], &order["reason"]), (&json!("SUCCESS"), &json!("paid_exact")));
+        let balances = world.send(&world.signed(("GET", "/users/u_1/balances"), "", "")).await;
+        assert_eq!(balances.json["balances"][0]["amount"], MINOR);
+        let ledger = world.send(&world.signed(("GET", "/users/u_1/ledger"), "", "")).await;
+        let legs = &ledger.json["entries"][0]["legs"];
+        assert_eq!(legs[0], json!({"account": "user/m_demo/u_1", "amount": MINOR}));
+        assert_eq!(legs[1], json!({"account": "provider/trader", "amount": -MINOR}));
+    });
+}
+
+#[test]
+fn one_callback_a_hundred_times_at_once_is_one_credit() {
+    simulate(2, async || {
+        let world = World::new().await;
+        let order = id(&world.create("u_1", MINOR, "k-1").await);
+        let callback = world.pay(&order, None);
+        let answers = join_all((0..100).map(|_| world.deliver(&callback))).await;
+        assert!(answers.iter().all(|answered| answered.text == "success"));
+        let workers = (0..4).map(|_| world.settle());
+        join_all(workers).await;
+        let books = world.books();
+        assert_eq!((books.credits.len(), books.violations()), (1, vec![]));
+    });
+}
+
+#[test]
+fn fifty_creates_with_one_key_at_once_are_one_order() {
+    simulate(3, async || {
+        let world = World::new().await;
+        let requests: Vec<_> = (0..50).map(|_| world.create_request("u_1", MINOR, "k-1")).collect();
+        let answers = join_all(requests.iter().map(|request| world.send(request))).await;
+        let new = answers.iter().filter(|answered| answered.status == 201).count();
+        let old = answers.iter().filter(|answered| answered.status == 200).count();
+        assert_eq!((new, old), (1, 49));
+        assert!(answers.iter().all(|answered| answered.json == answers[0].json));
+        assert_eq!((world.books().orders.len(), world.trader.provider_orders()), (1, 1));
+    });
+}
+
+#[test]
+fn a_key_used_for_another_request_is_refused_and_nothing_happens() {
+    simulate(4, async || {
+        let world = World::new().await;
+        let order = id(&world.create("u_1", MINOR, "k-1").await);
+        let reused = world.create("u_1", MINOR + 1_000, "k-1").await;
+        assert_eq!((reused.status, &reused.json["errorCode"]), (422, &json!("IDEMPOTENCY_KEY_REUSED")));
+        assert_eq!(world.trader.provider_orders(), 1);
+        assert_eq!(world.order(&order).await["amount"], MINOR);
+        let other_merchant = json!({"userId": "u_1", "amount": 7_000_000, "currency": "USDT"});
+        let request =
+            world.signed_as(API_KEYS[1], ("POST", "/recharges"), &other_merchant.to_string(), "k-1");
+        assert_eq!(world.send(&request).await.status, 201, "keys are scoped to their merchant");
+    });
+}
+
+#[test]
+fn a_refused_request_leaves_the_key_free() {
+    simulate(5, async || {
+        let world = World::new().await;
+        for wrong in [0, -1, MINOR + 1] {
+            let refused = world.create("u_1", wrong, "k-1").await;
+            assert_eq!((refused.status, &refused.json["details"][0]["field"]), (400, &json!("amount")));
+        }
+        assert_eq!(world.books().orders.len(), 0);
+        assert_eq!(world.create("u_1", MINOR, "k-1").await.status, 201);
+    });
+}
+
+#[test]
+fn an_order_reference_belongs_to_one_order() {
+    simulate(6, async || {
+        let world = World::new().await;
+        let request = |key: &str| {
+            let body =
+                json!({"userId": "u_1", "amount": MINOR, "currency": "USDT", "orderReference": "r-1"});
+            world.signed(("POST", "/recharges"), &body.to_string(), key)
+        };
+        let (first, second) = (request("k-1"), request("k-2"));
+        let answers = join_all([world.send(&first), world.send(&second)]).await;
+        let mut statuses: Vec<u16> = answers.iter().map(|answered| answered.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409]);
+        assert_eq!((world.books().orders.len(), world.trader.provider_orders()), (1, 1));
+        let winner = if answers[0].status == 201 { &first } else { &second };
+        assert_eq!(world.send(winner).await.status, 200, "the winner's replay is no conflict");
+    });
+}
+
+#[test]
+fn a_lost_callback_is_found_by_the_poller_within_two_runs() {
+    simulate(7, async || {
+        let world = World::new().await;
+        let order = id(&world.create("u_1", MINOR, "k-1").await);
+        world.pay(&order, None);
+        world.let_pass(2).await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_providers_lost_answer_is_one_provider_order_in_the_end() {
+    simulate(8, async || {
+        let world = World::new().await;
+        world.create("u_1", MINOR, "k-0").await;
+        world.trader.set_mode(Mode::LostAnswer);
+        let created = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!((created.status, &created.json["status"]), (201, &json!("CREATED")));
+        world.trader.set_mode(Mode::Ok);
+        world.let_pass(2).await;
+        assert_eq!(world.order(&id(&created)).await["status"], "PENDING");
+        assert_eq!(world.trader.provider_orders(), 2);
+    });
+}
+
+#[test]
+fn a_provider_that_is_down_or_slow_costs_no_order() {
+    for mode in [Mode::Down, Mode::Slow] {
+        simulate(9, async || {
+            let world = World::new().await;
+            world.trader.set_mode(mode);
+            let started = world.clock().now_ms();
+            let created = world.create("u_1", MINOR, "k-1").await;
+            assert_eq!((created.status, &created.json["status"]), (201, &json!("CREATED")));
+            assert!(world.clock().now_ms() - started < 10_000, "answered within ten seconds");
+            world.let_pass(3).await;
+            world.trader.set_mode(Mode::Ok);
+            world.let_pass(3).await;
+            assert_eq!(world.order(&id(&created)).await["status"], "PENDING");
+            assert_eq!((world.trader.provider_orders(), world.trader.addresses_made()), (1, 1));
+        });
+    }
+}
+
+#[test]
+fn a_provider_that_refuses_ends_the_order() {
+    simulate(10, async || {
+        let world = World::new().await;
+        world.create("u_1", MINOR, "k-0").await;
+        world.trader.set_mode(Mode::Reject);
+        let created = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!((created.status, &created.json["status"]), (201, &json!("FAILED")));
+        assert_eq!(created.json["reason"], "provider_declined");
+        let replayed = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!((replayed.status, replayed.json), (200, created.json));
+    });
+}
+
+#[test]
+fn an_order_expires_on_time_and_late_money_is_credited() {
+    simulate(11, async || {
+        let world = World::new().await;
+        let order = id(&world.create("u_1", MINOR, "k-1").await);
+        world.let_pass(29).await;
+        assert_eq!(world.order(&order).await["status"], "PENDING");
+        world.let_pass(3).await;
+        let expired = world.order(&order).await;
+        assert_eq!((&expired["status"], &expired["reason"]), (&json!("EXPIRED"), &json!("expired")));
+        world.pay(&order, None);
+        world.let_pass(30).await;
+        let late = world.order(&order).await;
+        assert_eq!((&late["status"], &late["reason"]), (&json!("SUCCESS"), &json!("paid_late")));
+    });
+}
+
+#[test]
+fn unpaid_orders_leave_the_index_when_the_monitoring_window_ends() {
+    simulate(12, async || {
+        let world = World::new().await;
+        world.create("u_1", MINOR, "k-1").await;
+        for _ in 0..80 {
+            world.pass(3_600).await;
+            world.stack.poll().await.unwrap();
+        }
+        let books = world.books();
+        assert_eq!((books.orders[0].state.as_str(), books.orders[0].due), ("EXPIRED", false));
+    });
+}
+
+#[test]
+fn other_amounts_are_credited_as_received_and_a_second_amount_is_parked() {
+    simulate(13, async || {
+        let world = World::new().await;
+        for (key, minor, reason) in [("k-1", 4_000_000, "paid_under"), ("k-2", 6_000_000, "paid_over")] {
+            let order = id(&world.create("u_1", MINOR, key).await);
+            world.deliver(&world.pay(&order, Some(minor))).await;
+            world.settle().await;
+            let order_now = world.order(&order).await;
+            assert_eq!((&order_now["status"], &order_now["reason"]), (&json!("SUCCESS"), &json!(reason)));
+            assert_eq!(order_now["creditedAmount"], minor);
+            world.deliver(&world.pay(&order, Some(9_000_000))).await;
+            world.settle().await;
+        }
+        let books = world.books();
+        assert_eq!((books.credits.len(), books.parked, books.violations()), (2, 2, vec![]));
+    });
+}
+
+#[test]
+fn another_merchants_order_and_user_are_like_unknown_ones() {
+    simulate(14, async || {
+        let world = World::new().await;
+        let order = id(&world.create("u_1", MINOR, "k-1").await);
+        world.deliver(&world.pay(&order, None)).await;
+        world.settle().await;
+        let unknown = "R0000000000000000000000000";
+        for (theirs, nobodys) in [
+            (format!("/recharges/{order}"), format!("/recharges/{unknown}")),
+            ("/users/u_1/balances".to_owned(), "/users/nobody/balances".to_owned()),
+            ("/users/u_1/ledger".to_owned(), "/users/nobody/ledger".to_owned()),
+        ] {
+            let ask = async |path: &str| {
+                let request = world.signed_as(API_KEYS[1], ("GET", path), "", "");
+                let mut answered = world.send(&request).await;
+                answered.json["traceId"] = json!(null);
+                (answered.status, answered.json)
+            };
+            let answer = ask(&theirs).await;
+            assert_eq!(answer.0, 404, "{theirs}");
+            assert_eq!(answer, ask(&nobodys).await);
+        }
+    });
+}
+
+#[test]
+fn requests_that_nobody_signed_are_refused_in_one_form() {
+    simulate(15, async || {
+        let world = World::new().await;
+        let good = world.create_request("u_1", MINOR, "k-1");
+        let with = |name: &'static str, value: &str| {
+            let mut request = good.clone();
+            request.headers.insert(name, value.parse().unwrap());
+            request
+        };
+        let mut bare = good.clone();
+        bare.headers.remove("x-signature");
+        let mut changed = good.clone();
+        changed.body = changed.body.iter().map(|b| if *b == b'5' { b'6' } else { *b }).collect();
+        let signature = good.headers["x-signature"].to_str().unwrap().to_uppercase();
+        for (request, code) in [
+            (bare, "UNAUTHENTICATED"),
+            (changed, "SIGNATURE_INVALID"),
+            (with("x-api-key", "demo2"), "SIGNATURE_INVALID"),
+            (with("x-api-key", "nobody"), "SIGNATURE_INVALID"),
+            (with("x-signature", "v1="), "SIGNATURE_INVALID"),
+            (with("x-signature", &signature), "SIGNATURE_INVALID"),
+            (with("idempotency-key", "k-2"), "SIGNATURE_INVALID"),
+            (with("x-timestamp", "1800000301"), "TIMESTAMP_OUT_OF_RANGE"),
+            (with("x-timestamp", "1800000000000"), "TIMESTAMP_OUT_OF_RANGE"),
+        ] {
+            let refused = world.send(&request).await;
+            assert_eq!((refused.status, &refused.json["errorCode"]), (401, &json!(code)));
+            assert!(refused.json["traceId"].is_string());
+        }
+        assert_eq!(world.books().orders.len(), 0);
+    });
+}
+
+#[test]
+fn unknown_routes_and_wrong_verbs_answer_in_the_error_form() {
+    simulate(16, async || {
+        let world = World::new().await;
+        for (method, path, status, code) in [
+            ("GET", "/nope", 404, "NOT_FOUND"),
+            ("PUT", "/recharges", 405, "METHOD_NOT_ALLOWED"),
+            ("GET", "/recharges/callback/trader", 405, "METHOD_NOT_ALLOWED"),
+            ("POST", "/recharges/callback/nobody", 404, "NOT_FOUND"),
+        ] {
+            let refused = world.send(&world.unsigned((method, path), &[], b"")).await;
+            assert_eq!((refused.status, &refused.json["errorCode"]), (status, &json!(code)), "{path}");
+        }
+        let health = world.send(&world.unsigned(("GET", "/health"), &[], b"")).await;
+        assert_eq!(health.status, 200);
+    });
+}
+
+#[test]
+fn poison_messages_end_in_the_dead_letters_with_a_reason_and_hold_nobody_up() {
+    simulate(17, async || {
+        let world = World::new().await;
+        let order = id(&world.create("u_1", MINOR, "k-1").await);
+        let aws = &world.stack.ground.aws;
+        let sqs = aws.sqs(aws.http_client(), 1);
+        let queue = &world.stack.names.settlement_url;
+        sqs.send_message().queue_url(queue).message_body("not json").send().await.unwrap();
+        world.deliver(&world.pay(&order, None)).await;
+        world.settle().await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+        world.let_pass(20).await;
+        let depth = world.stack.depth();
+        assert_eq!((depth.visible, depth.in_flight, depth.dead), (0, 0, 1));
+        let dead = aws.queues().view(&world.stack.names.dead_letters).unwrap();
+        assert_eq!(dead.messages[0].body, "not json");
+        let reason = format!("{:?}", dead.messages[0].attributes.get("reason"));
+        assert!(reason.contains("undecodable"), "{reason}");
+    });
+}
+
+#[test]
+fn keys_are_rotated_without_refusing_anybody_and_revoked_within_a_minute() {
+    simulate(18, async || {
+        let world = World::new().await;
+        world.create("u_1", MINOR, "k-0").await;
+        let aws = &world.stack.ground.aws;
+        let secrets = aws.secrets(aws.http_client(), 1);
+        let put = async |document: serde_json::Value| {
+            let name = &world.stack.names.client_keys;
+            let put = secrets.put_secret_value().secret_id(name);
+            put.secret_string(document.to_string()).send().await.unwrap();
+        };
+        let entry = |secret: &str| {
+            json!({"merchant": "m_demo", "secret": secret, "scopes": ["recharge:write", "recharge:read"]})
+        };
+        put(json!({"demo": entry("new-secret"), "demo2": entry("unused")})).await;
+        assert_eq!(world.create("u_1", MINOR, "k-1").await.status, 201, "previous, not read yet");
+        world.pass(60).await;
+        assert_eq!(world.create("u_1", MINOR, "k-2").await.status, 201, "previous, inside the overlap");
+        let new = recharge_local::call::ApiKey { secret: "new-secret", ..API_KEYS[0] };
+        let body = json!({"userId": "u_1", "amount": MINOR, "currency": "USDT"}).to_string();
+        let request = world.signed_as(new, ("POST", "/recharges"), &body, "k-3");
+        assert_eq!(world.send(&request).await.status, 201, "the new one");
+        put(json!({"demo2": entry("unused")})).await;
+        world.pass(60).await;
+        assert_eq!(world.create("u_1", MINOR, "k-4").await.status, 401, "revoked");
+    });
+}
+
+#[test]
+fn nothing_is_believed_while_the_keys_cannot_be_read() {
+    simulate(19, async || {
+        use recharge_local::aws::faults::{Fault, Faults, Service};
+        let world = World::new().await;
+        let order = id(&world.create("u_1", MINOR, "k-1").await);
+        let callback = world.pay(&order, None);
+        let faults = Faults::new(world.clock().clone(), |call| {
+            if call.service == Service::Secrets { Fault::RequestLost } else { Fault::None }
+        });
+        let functions = world.instance(&faults, 3);
+        for request in [world.create_request("u_1", MINOR, "k-2"), world.callback(&callback)] {
+            let refused = world.send_to(&functions, &request).await;
+            assert_eq!((refused.status, &refused.json["errorCode"]), (503, &json!("SERVICE_UNAVAILABLE")));
+            assert!(refused.headers.contains_key("retry-after"));
+        }
+        assert_eq!((world.books().orders.len(), world.stack.depth().visible), (1, 0));
+    });
+}

@@ -1,0 +1,237 @@
+//! The world: the bundle, whose functions can be replaced by a new instance over a faulty wire.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use recharge_local::aws::SharedClock;
+use recharge_local::aws::faults::Faults;
+use recharge_local::books::{self, Books};
+use recharge_local::call::{API_KEYS, ApiKey};
+use recharge_local::events::Incoming;
+use recharge_local::functions::{Functions, Ground};
+use recharge_local::sim::trader::{CallbackRequest, SimTrader};
+use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY};
+use recharge_shared::auth::sign;
+use recharge_shared::outbound::Outbound;
+use serde_json::Value;
+
+use crate::FaultyOutbound;
+
+/// An HTTP answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; `null` when it is no JSON.
+    pub json: Value,
+    /// The body as text.
+    pub text: String,
+}
+
+/// One bundle on a virtual clock.
+#[derive(Debug)]
+pub struct World {
+    /// The bundle.
+    pub stack: Stack,
+    /// The provider.
+    pub trader: SimTrader,
+    requests: std::cell::Cell<u64>,
+}
+
+/// Runs `test` on one thread whose time is virtual; the same seed gives the same run.
+pub fn simulate<T>(seed: u64, test: impl AsyncFnOnce() -> T) -> T {
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O");
+    runtime.block_on(test())
+}
+
+impl World {
+    /// An empty bundle; call it inside [`simulate`].
+    pub async fn new() -> World {
+        let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, None).expect("no file is read");
+        let clock = SharedClock::simulated();
+        let setup = Setup {
+            dir: None,
+            door: Arc::new(clock.clone()),
+            clock,
+            provider_url: "http://trader.invalid".to_owned(),
+            notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
+            lookahead: Duration::ZERO,
+        };
+        let outbound: Arc<dyn Outbound> = Arc::new(trader.outbound());
+        let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;
+        let stack = stack.expect("the bundle opens in memory");
+        World { stack, trader, requests: std::cell::Cell::new(0) }
+    }
+
+    /// A new instance of all functions whose outside calls go through `faults`.
+    pub fn instance(&self, faults: &Faults, attempts: u32) -> Functions {
+        let inner: Arc<dyn Outbound> = Arc::new(self.trader.outbound());
+        let ground = Ground {
+            wire: faults.wrap(self.stack.ground.aws.http_client()),
+            outbound: Arc::new(FaultyOutbound { inner, faults: faults.clone() }),
+            attempts,
+            ..self.stack.ground.clone()
+        };
+        Functions::new(&ground).expect("the same settings have built the first instance")
+    }
+
+    /// This world's clock.
+    pub fn clock(&self) -> &SharedClock {
+        &self.stack.ground.clock
+    }
+
+    /// Moves time on, for everybody.
+    pub async fn pass(&self, secs: u64) {
+        tokio::time::sleep(Duration::from_secs(secs)).await;
+    }
+
+    fn incoming(&self, method: &str, target: &str, headers: HeaderMap, body: &[u8]) -> Incoming {
+        self.requests.set(self.requests.get() + 1);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Incoming {
+            method: Method::from_bytes(method.as_bytes()).expect("a verb"),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers,
+            body: body.to_vec(),
+            request_id: format!("request-{}", self.requests.get()),
+            received_ms: self.clock().now_ms(),
+        }
+    }
+
+    /// A request signed by the demo merchant.
+    pub fn signed(&self, (method, target): (&str, &str), body: &str, key: &str) -> Incoming {
+        self.signed_as(API_KEYS[0], (method, target), body, key)
+    }
+
+    /// A request signed by any merchant.
+    pub fn signed_as(
+        &self,
+        api_key: ApiKey,
+        (method, target): (&str, &str),
+        body: &str,
+        key: &str,
+    ) -> Incoming {
+        let now = self.clock().now_ms() / 1_000;
+        let claim = (now, api_key.id, key);
+        let signature = sign(api_key.secret, (method, target), claim, body.as_bytes());
+        let mut headers = headers(&[
+            ("x-api-key", api_key.id),
+            ("x-timestamp", &now.to_string()),
+            ("x-signature", &signature),
+            ("content-type", "application/json"),
+        ]);
+        if !key.is_empty() {
+            headers.insert("idempotency-key", HeaderValue::from_str(key).expect("a header value"));
+        }
+        self.incoming(method, target, headers, body.as_bytes())
+    }
+
+    /// A request without credentials.
+    pub fn unsigned(
+        &self,
+        (method, target): (&str, &str),
+        given: &[(&str, &str)],
+        body: &[u8],
+    ) -> Incoming {
+        self.incoming(method, target, headers(given), body)
+    }
+
+    /// The provider's callback as it reaches the gateway.
+    pub fn callback(&self, callback: &CallbackRequest) -> Incoming {
+        let headers = [("content-type", callback.content_type.as_str())];
+        self.unsigned(("POST", "/recharges/callback/trader"), &headers, &callback.body)
+    }
+
+    /// Sends a request to the bundle's own instance.
+    pub async fn send(&self, incoming: &Incoming) -> Answered {
+        self.send_to(&self.stack.functions, incoming).await
+    }
+
+    /// Sends a request to `functions`, along the template's routes.
+    pub async fn send_to(&self, functions: &Functions, incoming: &Incoming) -> Answered {
+        let response = self.stack.request_to(functions, incoming).await;
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Answered {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            json: serde_json::from_str(&text).unwrap_or(Value::Null),
+            text,
+        }
+    }
+
+    /// `POST /recharges` for `user` by the demo merchant.
+    pub async fn create(&self, user: &str, minor: i64, key: &str) -> Answered {
+        self.send(&self.create_request(user, minor, key)).await
+    }
+
+    /// The request of [`World::create`].
+    pub fn create_request(&self, user: &str, minor: i64, key: &str) -> Incoming {
+        let body = serde_json::json!({"userId": user, "amount": minor, "currency": "USDT"});
+        self.signed(("POST", "/recharges"), &body.to_string(), key)
+    }
+
+    /// The payer pays; the callback that the provider makes of it.
+    pub fn pay(&self, order: &str, minor: Option<i64>) -> CallbackRequest {
+        self.stack.pay(order, minor).expect("the provider has the order").0
+    }
+
+    /// Sends the callback to the webhook.
+    pub async fn deliver(&self, callback: &CallbackRequest) -> Answered {
+        self.send(&self.callback(callback)).await
+    }
+
+    /// Runs the worker until the settlement queue has nothing to take.
+    pub async fn settle(&self) {
+        while self.stack.settle_batch(0).await.expect("a batch") > 0 {}
+    }
+
+    /// Polls and settles once a minute for `minutes`.
+    pub async fn let_pass(&self, minutes: u64) {
+        for _ in 0..minutes {
+            self.pass(60).await;
+            self.stack.poll().await.expect("a run");
+            self.settle().await;
+        }
+    }
+
+    /// The order as the demo merchant sees it.
+    pub async fn order(&self, id: &str) -> Value {
+        self.send(&self.signed(("GET", &format!("/recharges/{id}")), "", "")).await.json
+    }
+
+    /// The books.
+    pub fn books(&self) -> Books {
+        let database = self.stack.ground.aws.database();
+        books::read(database, &self.stack.names.table).expect("the table reads")
+    }
+}
+
+/// Runs `work` until it is done or `faults` kill it.
+pub async fn until_crash<T>(faults: &Faults, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = faults.crashed() => None,
+    }
+}
+
+fn headers(given: &[(&str, &str)]) -> HeaderMap {
+    given
+        .iter()
+        .map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+            (name, HeaderValue::from_str(value).expect("a header value"))
+        })
+        .collect()
+}
