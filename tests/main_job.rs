@@ -72,12 +72,19 @@ fn a_key_used_for_another_request_is_refused_and_nothing_happens() {
         let world = World::new().await;
         let order = id(&world.create("u_1", MINOR, "k-1").await);
         let reused = world.create("u_1", MINOR + 1_000, "k-1").await;
-        assert_eq!((reused.status, &reused.json["errorCode"]), (422, &json!("IDEMPOTENCY_KEY_REUSED")));
+        assert_eq!(
+            (reused.status, &reused.json["errorCode"]),
+            (422, &json!("IDEMPOTENCY_KEY_REUSED"))
+        );
         assert_eq!(world.trader.provider_orders(), 1);
         assert_eq!(world.order(&order).await["amount"], MINOR);
         let other_merchant = json!({"userId": "u_1", "amount": 7_000_000, "currency": "USDT"});
-        let request =
-            world.signed_as(API_KEYS[1], ("POST", "/recharges"), &other_merchant.to_string(), "k-1");
+        let request = world.signed_as(
+            API_KEYS[1],
+            ("POST", "/recharges"),
+            &other_merchant.to_string(),
+            "k-1",
+        );
         assert_eq!(world.send(&request).await.status, 201, "keys are scoped to their merchant");
     });
 }
@@ -88,7 +95,10 @@ fn a_refused_request_leaves_the_key_free() {
         let world = World::new().await;
         for wrong in [0, -1, MINOR + 1] {
             let refused = world.create("u_1", wrong, "k-1").await;
-            assert_eq!((refused.status, &refused.json["details"][0]["field"]), (400, &json!("amount")));
+            assert_eq!(
+                (refused.status, &refused.json["details"][0]["field"]),
+                (400, &json!("amount"))
+            );
         }
         assert_eq!(world.books().orders.len(), 0);
         assert_eq!(world.create("u_1", MINOR, "k-1").await.status, 201);
@@ -100,8 +110,7 @@ fn an_order_reference_belongs_to_one_order() {
     simulate(6, async || {
         let world = World::new().await;
         let request = |key: &str| {
-            let body =
-                json!({"userId": "u_1", "amount": MINOR, "currency": "USDT", "orderReference": "r-1"});
+            let body = json!({"userId": "u_1", "amount": MINOR, "currency": "USDT", "orderReference": "r-1"});
             world.signed(("POST", "/recharges"), &body.to_string(), key)
         };
         let (first, second) = (request("k-1"), request("k-2"));
@@ -184,7 +193,10 @@ fn an_order_expires_on_time_and_late_money_is_credited() {
         assert_eq!(world.order(&order).await["status"], "PENDING");
         world.let_pass(3).await;
         let expired = world.order(&order).await;
-        assert_eq!((&expired["status"], &expired["reason"]), (&json!("EXPIRED"), &json!("expired")));
+        assert_eq!(
+            (&expired["status"], &expired["reason"]),
+            (&json!("EXPIRED"), &json!("expired"))
+        );
         world.pay(&order, None);
         world.let_pass(30).await;
         let late = world.order(&order).await;
@@ -210,12 +222,17 @@ fn unpaid_orders_leave_the_index_when_the_monitoring_window_ends() {
 fn other_amounts_are_credited_as_received_and_a_second_amount_is_parked() {
     simulate(13, async || {
         let world = World::new().await;
-        for (key, minor, reason) in [("k-1", 4_000_000, "paid_under"), ("k-2", 6_000_000, "paid_over")] {
+        for (key, minor, reason) in
+            [("k-1", 4_000_000, "paid_under"), ("k-2", 6_000_000, "paid_over")]
+        {
             let order = id(&world.create("u_1", MINOR, key).await);
             world.deliver(&world.pay(&order, Some(minor))).await;
             world.settle().await;
             let order_now = world.order(&order).await;
-            assert_eq!((&order_now["status"], &order_now["reason"]), (&json!("SUCCESS"), &json!(reason)));
+            assert_eq!(
+                (&order_now["status"], &order_now["reason"]),
+                (&json!("SUCCESS"), &json!(reason))
+            );
             assert_eq!(order_now["creditedAmount"], minor);
             world.deliver(&world.pay(&order, Some(9_000_000))).await;
             world.settle().await;
@@ -296,7 +313,11 @@ fn unknown_routes_and_wrong_verbs_answer_in_the_error_form() {
             ("POST", "/recharges/callback/nobody", 404, "NOT_FOUND"),
         ] {
             let refused = world.send(&world.unsigned((method, path), &[], b"")).await;
-            assert_eq!((refused.status, &refused.json["errorCode"]), (status, &json!(code)), "{path}");
+            assert_eq!(
+                (refused.status, &refused.json["errorCode"]),
+                (status, &json!(code)),
+                "{path}"
+            );
         }
         let health = world.send(&world.unsigned(("GET", "/health"), &[], b"")).await;
         assert_eq!(health.status, 200);
@@ -337,13 +358,15 @@ fn keys_are_rotated_without_refusing_anybody_and_revoked_within_a_minute() {
             let put = secrets.put_secret_value().secret_id(name);
             put.secret_string(document.to_string()).send().await.unwrap();
         };
-        let entry = |secret: &str| {
-            json!({"merchant": "m_demo", "secret": secret, "scopes": ["recharge:write", "recharge:read"]})
-        };
+        let entry = |secret: &str| json!({"merchant": "m_demo", "secret": secret, "scopes": ["recharge:write", "recharge:read"]});
         put(json!({"demo": entry("new-secret"), "demo2": entry("unused")})).await;
         assert_eq!(world.create("u_1", MINOR, "k-1").await.status, 201, "previous, not read yet");
         world.pass(60).await;
-        assert_eq!(world.create("u_1", MINOR, "k-2").await.status, 201, "previous, inside the overlap");
+        assert_eq!(
+            world.create("u_1", MINOR, "k-2").await.status,
+            201,
+            "previous, inside the overlap"
+        );
         let new = recharge_local::call::ApiKey { secret: "new-secret", ..API_KEYS[0] };
         let body = json!({"userId": "u_1", "amount": MINOR, "currency": "USDT"}).to_string();
         let request = world.signed_as(new, ("POST", "/recharges"), &body, "k-3");
@@ -367,7 +390,10 @@ fn nothing_is_believed_while_the_keys_cannot_be_read() {
         let functions = world.instance(&faults, 3);
         for request in [world.create_request("u_1", MINOR, "k-2"), world.callback(&callback)] {
             let refused = world.send_to(&functions, &request).await;
-            assert_eq!((refused.status, &refused.json["errorCode"]), (503, &json!("SERVICE_UNAVAILABLE")));
+            assert_eq!(
+                (refused.status, &refused.json["errorCode"]),
+                (503, &json!("SERVICE_UNAVAILABLE"))
+            );
             assert!(refused.headers.contains_key("retry-after"));
         }
         assert_eq!((world.books().orders.len(), world.stack.depth().visible), (1, 0));

@@ -2,6 +2,7 @@
 //! the way its `main.rs` builds them, over any wire. Holds no state of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -65,6 +66,7 @@ pub struct Functions {
     /// `reconcile-poller`.
     pub reconcile_poller: reconcile_poller::Deps,
     clock: SharedClock,
+    invocations: AtomicU64,
 }
 
 /// Which function an HTTP route belongs to.
@@ -137,6 +139,7 @@ impl Functions {
                 clock,
             },
             clock: ground.clock.clone(),
+            invocations: AtomicU64::new(0),
         })
     }
 
@@ -175,7 +178,8 @@ impl Functions {
 
     fn context(&self, request_id: String, timeout_secs: i64) -> Context {
         let mut context = Context::default();
-        context.request_id = request_id;
+        let number = self.invocations.fetch_add(1, Ordering::Relaxed);
+        context.request_id = format!("{request_id}/{number}");
         let deadline_ms = self.clock.now_ms().saturating_add(timeout_secs * 1_000);
         context.deadline = u64::try_from(deadline_ms).unwrap_or(0);
         context

@@ -164,8 +164,10 @@ impl Order {
         const LONGEST: Duration = Duration::from_secs(4 * 3_600);
         let age = now.since(self.created_at);
         let mut next = now.plus((age / 2).clamp(SHORTEST, LONGEST));
-        if self.state.is_open() && self.expires_at > now {
-            next = next.min(self.expires_at);
+        if self.state.is_open() {
+            // Once its time is over, an order still open is one whose expiry was interrupted.
+            let over = self.expires_at <= now;
+            next = if over { now.plus(SHORTEST) } else { next.min(self.expires_at) };
         }
         (self.state.is_open() || age < MONITORING_WINDOW).then_some(next)
     }

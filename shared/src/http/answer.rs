@@ -1,5 +1,6 @@
 //! Turning outcomes into responses: JSON, the error form, the trace id on everything.
 
+use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::{Value, json};
 
@@ -41,19 +42,20 @@ pub fn trace_of(request: &Request) -> TraceId {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let given = header("x-trace-id").and_then(TraceId::parse);
     let parent = || header("traceparent").and_then(|text| TraceId::parse(text.split('-').nth(1)?));
-    let own = || TraceId::parse(&invocation_of(request));
+    let own = || gateway_id(request).and_then(TraceId::parse);
     given.or_else(parent).or_else(own).unwrap_or_else(TraceId::untraced)
 }
 
-/// What the gateway calls this request; unique to it.
+/// What Lambda calls this invocation; unique to it.
 pub(super) fn invocation_of(request: &Request) -> String {
-    use lambda_http::request::RequestContext;
-    let gateway = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
+    request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default()
+}
+
+fn gateway_id(request: &Request) -> Option<&str> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.request_id.as_deref(),
         _ => None,
-    };
-    let lambda = || request.lambda_context_ref().map(|context| context.request_id.clone());
-    gateway.or_else(lambda).unwrap_or_default()
+    }
 }
 
 /// The response for an outcome; errors are logged here, once, with their cause.

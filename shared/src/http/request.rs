@@ -46,7 +46,7 @@ pub fn body(request: &Request, bytes_max: usize) -> Result<&[u8], ApiError> {
     Ok(body)
 }
 
-/// What the gateway calls this request; unique to it, the same in the log of the gateway.
+/// What Lambda calls this invocation; unique to it.
 pub fn invocation(request: &Request) -> String {
     invocation_of(request)
 }
