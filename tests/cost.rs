@@ -1,5 +1,7 @@
 //! What the main job costs: requests and capacity units of every operation, printed and asserted.
 
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
+
 use recharge_local::aws::faults::{Faults, LogEntry, Units};
 use recharge_tests::World;
 use recharge_tests::world::simulate;

@@ -1,6 +1,12 @@
 //! The crash matrix: every outside call of every flow fails in every way, once; then the world goes on
 //! without faults, and everything that must hold is checked. Prints the table.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a scene that cannot be set up ends the test"
+)]
+
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};

@@ -1,5 +1,7 @@
 //! The main job and what may go wrong around it, through the gateway's events, as claims.
 
+#![expect(clippy::panic, reason = "an order that is not there ends the test")]
+
 use futures_util::future::join_all;
 use recharge_local::call::API_KEYS;
 use recharge_local::sim::trader::Mode;

@@ -268,10 +268,7 @@ impl Stack {
     /// provider's callback and the amount.
     pub fn pay(&self, order: &str, amount: Option<i64>) -> Result<(CallbackRequest, i128), String> {
         let id = OrderId::parse(order).ok_or("orderId is no order id")?;
-        let amount = match amount {
-            Some(minor) => Some(Money::new(i128::from(minor), Currency::Usdt)),
-            None => None,
-        };
+        let amount = amount.map(|minor| Money::new(i128::from(minor), Currency::Usdt));
         let paid = self.trader.pay(id.as_str(), amount, self.ground.door.now());
         paid.map_err(|error| error.to_string())
     }

@@ -1,5 +1,7 @@
 //! The world: the bundle, whose functions can be replaced by a new instance over a faulty wire.
 
+#![expect(clippy::expect_used, reason = "a world that cannot be set up ends the test")]
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,7 @@ use recharge_shared::app::settle::{Outcome, Policies, settle};
 use recharge_shared::clock::Clock;
 use recharge_shared::queue::{DeadLetters, SettlementMessage, Undecodable};
 use recharge_shared::store::Store;
+use tracing::Instrument;
 
 /// What this function may touch.
 #[derive(Debug)]
@@ -65,7 +66,10 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
     let mut failed = Vec::new();
     for Record { position, message, decoded } in records {
         let settled = match decoded {
-            Ok(decoded) => one(deps, &decoded).await,
+            Ok(decoded) => {
+                let span = tracing::error_span!("message", trace = decoded.trace.as_str());
+                one(deps, &decoded).instrument(span).await
+            }
             Err(undecodable) => Err(format!("undecodable: {}", undecodable.0)),
         };
         if let Err(reason) = settled
@@ -78,18 +82,18 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
 }
 
 async fn one(deps: &Deps, message: &SettlementMessage) -> Result<(), String> {
-    let (trace, order) = (message.trace.as_str(), message.evidence.order_id.as_str());
+    let order = message.evidence.order_id.as_str();
     match settle(&deps.store, &deps.policies, deps.clock.as_ref(), message).await {
         Ok(outcome) => {
             let reason = match outcome {
                 Outcome::Parked(reason) => reason.as_str(),
                 Outcome::Settled | Outcome::Held | Outcome::Declined | Outcome::AlreadyDone => "",
             };
-            tracing::info!(trace, order, ?outcome, reason, "settlement message for order {order}");
+            tracing::info!(order, ?outcome, reason, "settlement message for order {order}");
             Ok(())
         }
         Err(error) => {
-            tracing::warn!(trace, order, %error, "settlement put off for order {order}");
+            tracing::warn!(order, %error, "settlement put off for order {order}");
             Err(error.to_string())
         }
     }

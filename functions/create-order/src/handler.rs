@@ -12,6 +12,7 @@ use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
 use recharge_shared::http::{Answer, ApiError, Route, order_body, render, route, trace_of};
 use recharge_shared::providers::Providers;
 use recharge_shared::store::Store;
+use tracing::Instrument;
 
 /// What this function may touch.
 #[derive(Debug)]
@@ -29,7 +30,8 @@ pub struct Deps {
 /// Handles one request.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    Ok(render(&trace, create(deps, &request, &trace).await))
+    let span = tracing::error_span!("request", trace = trace.as_str());
+    Ok(render(&trace, create(deps, &request, &trace).instrument(span).await))
 }
 
 async fn create(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {

@@ -12,6 +12,7 @@ use recharge_shared::http::{
 };
 use recharge_shared::store::Store;
 use serde_json::json;
+use tracing::Instrument;
 
 /// Entries of a ledger page, unless the caller wants fewer or more.
 const LEDGER_LIMIT_DEFAULT: i32 = 20;
@@ -29,7 +30,8 @@ pub struct Deps {
 /// Handles one request.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    Ok(render(&trace, answer(deps, &request).await))
+    let span = tracing::error_span!("request", trace = trace.as_str());
+    Ok(render(&trace, answer(deps, &request).instrument(span).await))
 }
 
 async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {

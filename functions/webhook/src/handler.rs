@@ -11,6 +11,7 @@ use recharge_shared::http::request::{self, CALLBACK_BYTES_MAX};
 use recharge_shared::http::{Answer, ApiError, Route, render, route, trace_of};
 use recharge_shared::providers::{Providers, RawCallback};
 use recharge_shared::queue::{SettlementMessage, SettlementQueue};
+use tracing::Instrument;
 
 /// What this function may touch.
 #[derive(Debug)]
@@ -26,7 +27,8 @@ pub struct Deps {
 /// Handles one callback.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    Ok(render(&trace, receive(deps, &request, &trace).await))
+    let span = tracing::error_span!("request", trace = trace.as_str());
+    Ok(render(&trace, receive(deps, &request, &trace).instrument(span).await))
 }
 
 async fn receive(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
@@ -40,13 +42,12 @@ async fn receive(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answ
         received_at: deps.clock.now(),
     };
     let verified = provider.verify(callback).await;
-    let (provider_name, trace_id) = (provider.name().as_str(), trace.as_str());
+    let provider_name = provider.name().as_str();
     let evidence = verified.inspect_err(|refusal| {
-        tracing::warn!(provider = provider_name, trace = trace_id, ?refusal, "callback refused");
+        tracing::warn!(provider = provider_name, ?refusal, "callback refused");
     })?;
     tracing::info!(
         provider = provider_name,
-        trace = trace_id,
         order = evidence.order_id.as_str(),
         kind = evidence.kind.as_str(),
         stale = evidence.stale,

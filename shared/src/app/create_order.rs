@@ -76,11 +76,7 @@ pub async fn create_order(
         futures_util::future::join(context.store.place(&order), context.store.address(owner)).await;
     match placed? {
         Placed::New => {
-            tracing::info!(
-                order = order.id.as_str(),
-                trace = order.trace.as_str(),
-                "order recorded"
-            );
+            tracing::info!(order = order.id.as_str(), "order {} recorded", order.id);
             let order = submission(context, provider).first(order, address.unwrap_or(None)).await?;
             Ok(Created::Now(Box::new(order)))
         }

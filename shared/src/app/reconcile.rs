@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change};
@@ -156,11 +157,18 @@ impl Run<'_> {
     }
 
     async fn look(&self, due: &Due) -> Result<Report, StoreError> {
+        let Some(order) = self.context.store.order(&due.id).await? else {
+            return Ok(Report::default());
+        };
+        let span = tracing::error_span!("look", trace = order.trace.as_str());
+        self.look_at(order, due.due_at).instrument(span).await
+    }
+
+    async fn look_at(&self, order: Order, due_at: Timestamp) -> Result<Report, StoreError> {
         let mut report = Report { looked_at: 1, ..Report::default() };
-        let Some(order) = self.context.store.order(&due.id).await? else { return Ok(report) };
         let now = self.context.clock.now();
         let at_the_provider = order.state == OrderState::Created && now < order.attempt_until;
-        if order.due_at != Some(due.due_at) || at_the_provider {
+        if order.due_at != Some(due_at) || at_the_provider {
             return Ok(report);
         }
         let over = order.state.is_open() && now >= order.expires_at;

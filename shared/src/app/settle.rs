@@ -89,8 +89,7 @@ async fn park(
     let written = store.park(&message.evidence, reason, order, clock.now()).await?;
     if written == Written::Now {
         let order = message.evidence.order_id.as_str();
-        let trace = message.trace.as_str();
-        tracing::warn!(order, trace, reason = reason.as_str(), "evidence parked for an operator");
+        tracing::warn!(order, reason = reason.as_str(), "evidence parked for an operator");
     }
     Ok(Outcome::Parked(reason))
 }

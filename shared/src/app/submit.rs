@@ -171,7 +171,6 @@ impl Submission<'_> {
 pub fn log(before: &Order, after: &Order) {
     tracing::info!(
         order = after.id.as_str(),
-        trace = after.trace.as_str(),
         from = before.state.as_str(),
         to = after.state.as_str(),
         reason = after.reason.map_or("", Reason::as_str),

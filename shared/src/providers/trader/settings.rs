@@ -218,8 +218,8 @@ impl Settings {
         if !appid {
             return Err(SettingsError("appid must be 1 to 15 of [A-Za-z0-9-]"));
         }
-        let https = self.base_url.starts_with("https://");
-        if !https && !(self.allow_http && self.base_url.starts_with("http://")) {
+        let scheme = self.base_url.split("://").next().unwrap_or("");
+        if scheme != "https" && !(scheme == "http" && self.allow_http) {
             return Err(SettingsError("base_url must be https"));
         }
         if self.notify_url.as_ref().is_some_and(|url| url.len() > 255) {
