@@ -54,6 +54,7 @@ ENVIRONMENT = {
     "StatusQuery": {"TABLE_NAME", "CLIENT_KEYS_SECRET"},
     "ReconcilePoller": {
         "TABLE_NAME", "SETTLEMENT_QUEUE_URL", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS",
+        "DEFAULT_PROVIDER",
         "POLL_LOOKAHEAD_SECONDS",
     },
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "an order that is not there ends the test")]
 
 use futures_util::future::join_all;
+use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::call::API_KEYS;
 use recharge_local::sim::trader::Mode;
 use recharge_tests::World;
@@ -170,6 +171,24 @@ fn a_provider_that_is_down_or_slow_costs_no_order() {
             assert_eq!((world.trader.provider_orders(), world.trader.addresses_made()), (1, 1));
         });
     }
+}
+
+#[test]
+fn a_provider_that_takes_its_time_with_every_call_keeps_nobody_waiting() {
+    simulate(20, async || {
+        let world = World::new().await;
+        let slow = |call: &Call| if call.service == Service::Provider { 3_900 } else { 0 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let functions = world.instance(&faults, 3);
+        let started = world.clock().now_ms();
+        let request = world.create_request("u_1", MINOR, "k-1");
+        let created = world.send_to(&functions, &request).await;
+        assert_eq!((created.status, &created.json["status"]), (201, &json!("CREATED")));
+        assert!(world.clock().now_ms() - started < 9_000, "inside the function's time limit");
+        world.let_pass(2).await;
+        assert_eq!(world.order(&id(&created)).await["status"], "PENDING");
+        assert_eq!((world.trader.provider_orders(), world.trader.addresses_made()), (1, 1));
+    });
 }
 
 #[test]
@@ -382,7 +401,6 @@ fn keys_are_rotated_without_refusing_anybody_and_revoked_within_a_minute() {
 #[test]
 fn nothing_is_believed_while_the_keys_cannot_be_read() {
     simulate(19, async || {
-        use recharge_local::aws::faults::{Fault, Faults, Service};
         let world = World::new().await;
         let order = id(&world.create("u_1", MINOR, "k-1").await);
         let callback = world.pay(&order, None);

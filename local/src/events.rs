@@ -126,7 +126,7 @@ pub fn sqs_event(messages: &[Message], queue_arn: &str) -> Value {
     json!({"Records": messages.iter().map(record).collect::<Vec<_>>()})
 }
 
-/// What EventBridge Scheduler sends when no input is configured.
+/// What EventBridge Scheduler sends when no input is configured: the repository's own example.
 pub fn schedule_event() -> Value {
-    json!({})
+    serde_json::from_str(include_str!("../../events/poller-schedule.json")).unwrap_or_default()
 }

@@ -85,8 +85,7 @@ impl Config {
         let all: Vec<Arc<dyn Provider>> = settings
             .build(&keys, &outbound)
             .map_err(|error| ConfigError(format!("PROVIDER_SETTINGS: {error}")))?;
-        let default = std_var("DEFAULT_PROVIDER").unwrap_or_else(|| "trader".to_owned());
-        ProviderName::parse(&default)
+        ProviderName::parse(&variable("DEFAULT_PROVIDER")?)
             .and_then(|name| Providers::new(name, all))
             .ok_or_else(|| ConfigError("DEFAULT_PROVIDER is not in PROVIDER_SETTINGS".to_owned()))
     }

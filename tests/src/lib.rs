@@ -1,7 +1,9 @@
 //! A world for tests: one bundle in memory on a virtual clock, with a client, a payer and an operator
-//! who knows how to wait. Nothing here leaves the process.
+//! who knows how to wait. Nothing there leaves the process. `runtime` is for the real binaries instead:
+//! the machine's clock, and ports on the loopback address.
 
 mod outbound;
+pub mod runtime;
 pub mod world;
 
 pub use outbound::FaultyOutbound;

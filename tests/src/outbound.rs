@@ -28,6 +28,11 @@ impl Outbound for FaultyOutbound {
         let (call, fault) = self.faults.next(Service::Provider, &operation);
         match fault {
             Fault::None => {
+                let travel = self.faults.travel(&call);
+                if tokio::time::timeout(limits.deadline, travel).await.is_err() {
+                    self.faults.record(&call, fault, 0);
+                    return Err(OutboundError::TimedOut);
+                }
                 let answered = self.inner.send(request, limits).await;
                 let status = answered.as_ref().map_or(0, |answer| answer.status().as_u16());
                 self.faults.record(&call, fault, status);

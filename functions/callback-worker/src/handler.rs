@@ -107,15 +107,15 @@ async fn give_up(deps: &Deps, record: &SqsMessage, reason: &str) -> bool {
     if receives < deps.receives_max {
         return false;
     }
-    let message = record.message_id.as_deref().unwrap_or("");
+    let message_id = record.message_id.as_deref().unwrap_or("");
     let body = record.body.as_deref().unwrap_or("");
     match deps.dead_letters.send(body, reason).await {
         Ok(()) => {
-            tracing::error!(message, reason, "message given up; it is in the dead-letter queue");
+            tracing::error!(message_id, reason, "message {message_id} given up: dead-letter queue");
             true
         }
         Err(error) => {
-            tracing::error!(message, reason, %error, "dead-letter queue did not take the message");
+            tracing::error!(message_id, reason, %error, "message {message_id} not given up");
             false
         }
     }

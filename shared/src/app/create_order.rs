@@ -14,6 +14,10 @@ use super::submit::{Submission, is_half_done};
 /// Who takes part in the transitions made here.
 const ACTOR: &str = "create-order";
 
+/// How long one request stays with the provider, over all its calls: the function's time limit (10 s)
+/// less what stands around them. What takes longer is gone on with later.
+const PROVIDER_TIME_MAX: Duration = Duration::from_millis(7_500);
+
 /// How long a repeated request waits for the one that is at the provider right now.
 const WAIT_MS: [u64; 8] = [40, 80, 160, 320, 500, 700, 1_000, 1_200];
 
@@ -77,8 +81,9 @@ pub async fn create_order(
     match placed? {
         Placed::New => {
             tracing::info!(order = order.id.as_str(), "order {} recorded", order.id);
-            let order = submission(context, provider).first(order, address.unwrap_or(None)).await?;
-            Ok(Created::Now(Box::new(order)))
+            let first = submission(context, provider).first(order.clone(), address.unwrap_or(None));
+            let submitted = tokio::time::timeout(PROVIDER_TIME_MAX, first).await;
+            Ok(Created::Now(Box::new(submitted.unwrap_or(Ok(order))?)))
         }
         Placed::Existing(existing) => {
             if existing.fingerprint != order.fingerprint {
@@ -117,7 +122,9 @@ async fn resume(
             if context.store.take_over(&order, by, until).await? == Written::Now {
                 order.attempt_until = until;
                 order.attempt_by = by.to_owned();
-                return Ok(submission(context, provider).again(order).await?);
+                let again = submission(context, provider).again(order.clone());
+                let submitted = tokio::time::timeout(PROVIDER_TIME_MAX, again).await;
+                return Ok(submitted.unwrap_or(Ok(order))?);
             }
         } else {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;

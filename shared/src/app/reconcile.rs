@@ -23,8 +23,8 @@ const ACTOR: &str = "reconcile-poller";
 const PAGE: i32 = 40;
 /// Orders of one provider that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
-/// No new look starts when less than this is left: a provider call and the writes around it.
-const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(9);
+/// No new look starts when less than this is left: four provider calls and the writes around them.
+const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(18);
 /// Unanswered calls in a row after which a provider is left alone for the rest of the run.
 const UNANSWERED_MAX: u32 = 5;
 

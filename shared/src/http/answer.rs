@@ -114,7 +114,7 @@ fn log(trace: &TraceId, error: &ApiError) {
     match error.code.status() {
         500 => tracing::error!(trace, code, cause, "request failed"),
         503 => tracing::warn!(trace, code, cause, "request put off"),
-        _ => tracing::info!(trace, code, message = error.message, "request refused"),
+        _ => tracing::info!(trace, code, detail = error.message, "request refused"),
     }
 }
 

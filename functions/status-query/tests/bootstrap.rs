@@ -1,0 +1,57 @@
+//! The real binary under a Runtime API, fed with its files in `events/`.
+
+use recharge_local::functions::HttpFunction;
+use recharge_tests::runtime::{Bench, filed_order, sign_anew};
+use serde_json::json;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_status-query");
+
+#[tokio::test]
+async fn the_binary_answers_its_events() {
+    let bench = Bench::open().await;
+    let mut function = bench.start(BINARY).await;
+
+    let health = function.event("health.json");
+    let answered = function.http(&health).await;
+    assert_eq!((answered.status, answered.json), (200, json!({"status": "ok"})));
+    let unknown = function.event("unknown-route.json");
+    let answered = function.http(&unknown).await;
+    assert_eq!((answered.status, &answered.json["errorCode"]), (404, &json!("NOT_FOUND")));
+
+    let files = ["status-order.json", "status-balances.json", "status-ledger.json"];
+    let mut events = files.map(|file| function.event(file));
+    for event in &mut events {
+        let answered = function.http(event).await;
+        let wanted = (401, &json!("TIMESTAMP_OUT_OF_RANGE"));
+        assert_eq!((answered.status, &answered.json["errorCode"]), wanted);
+        sign_anew(event);
+        let answered = function.http(event).await;
+        assert_eq!((answered.status, &answered.json["errorCode"]), (404, &json!("NOT_FOUND")));
+    }
+
+    bench.in_process(HttpFunction::CreateOrder, "create-order.json").await;
+    bench.in_process(HttpFunction::Webhook, "webhook-trader-form.json").await;
+    assert_eq!(bench.stack.settle_batch(0).await, Ok(1));
+    let [order, balances, ledger] = events;
+    let order = function.http(&order).await;
+    assert_eq!((order.status, &order.json["orderId"]), (200, &json!(filed_order())));
+    assert_eq!(
+        (&order.json["status"], &order.json["reason"]),
+        (&json!("SUCCESS"), &json!("paid_exact"))
+    );
+    let balances = function.http(&balances).await;
+    let balance = &balances.json["balances"][0];
+    assert_eq!((balances.status, &balance["decimal"]), (200, &json!("5.000000")));
+    let ledger = function.http(&ledger).await;
+    let entry = &ledger.json["entries"][0];
+    assert_eq!((ledger.status, &entry["orderId"]), (200, &json!(filed_order())));
+    assert_eq!((&entry["kind"], &entry["amount"]), (&json!("CREDIT"), &json!(5_000_000)));
+
+    function.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_setting_stops_the_start() {
+    let settings = ["TABLE_NAME", "CLIENT_KEYS_SECRET"];
+    Bench::open().await.refuses_to_start_without(BINARY, &settings).await;
+}

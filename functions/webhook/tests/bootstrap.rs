@@ -1,0 +1,63 @@
+//! The real binary under a Runtime API, fed with its files in `events/`.
+
+#![expect(clippy::unwrap_used, reason = "a message of another shape ends the test")]
+
+use recharge_tests::runtime::{Bench, filed_order, sign_callback_anew};
+use serde_json::{Value, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_webhook");
+
+#[tokio::test]
+async fn the_binary_answers_its_events() {
+    let bench = Bench::open().await;
+    let mut function = bench.start(BINARY).await;
+
+    let bad = function.event("webhook-bad-signature.json");
+    let answered = function.http(&bad).await;
+    assert_eq!((answered.status, &answered.json["errorCode"]), (401, &json!("SIGNATURE_INVALID")));
+    assert_eq!(bench.settlement_messages(), [""; 0], "what is not believed goes nowhere");
+
+    let mut messages = 0;
+    for file in ["webhook-trader-form.json", "webhook-trader-json.json"] {
+        let mut event = function.event(file);
+        assert_eq!(event["isBase64Encoded"], file.contains("form"), "{file}");
+        // As filed it is genuine but old: acknowledged, and left to a person.
+        for stale in [true, false] {
+            let answered = function.http(&event).await;
+            assert_eq!((answered.status, answered.text.as_str()), (200, "success"), "{file}");
+            assert_eq!(answered.headers["content-type"], "text/plain");
+            messages += 1;
+            let queued = bench.settlement_messages();
+            assert_eq!(queued.len(), messages, "{file}");
+            check_message(queued.last().unwrap(), stale);
+            sign_callback_anew(&mut event);
+        }
+    }
+    let lines = function.stop().await;
+    let verified = lines.iter().filter(|line| line.to_string().contains(&filed_order()));
+    assert_eq!(verified.count(), messages, "one line for each, with the order: {lines:?}");
+}
+
+#[tokio::test]
+async fn a_missing_setting_stops_the_start() {
+    let settings =
+        ["SETTLEMENT_QUEUE_URL", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS", "DEFAULT_PROVIDER"];
+    Bench::open().await.refuses_to_start_without(BINARY, &settings).await;
+}
+
+#[track_caller]
+fn check_message(body: &str, stale: bool) {
+    assert!(!body.contains("sign"), "the signature stays here: {body}");
+    let message: Value = serde_json::from_str(body).unwrap();
+    let said =
+        ["orderId", "kind", "amount", "currency", "source", "stale"].map(|name| &message[name]);
+    let wanted = [
+        json!(filed_order()),
+        json!("paid"),
+        json!("5000000"),
+        json!("USDT"),
+        json!("callback"),
+        json!(stale),
+    ];
+    assert_eq!(said.map(Value::clone), wanted, "{body}");
+}
