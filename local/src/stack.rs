@@ -89,6 +89,8 @@ pub struct Stack {
     pub trader: SimTrader,
     /// Tells this run's requests from those of other runs.
     pub run_id: String,
+    /// Held while the poller runs: whoever polls by hand sees its work done.
+    pub polling: tokio::sync::Mutex<()>,
 }
 
 /// How full the settlement queue is.
@@ -223,7 +225,8 @@ impl Stack {
             lookahead: setup.lookahead,
         };
         let functions = Functions::new(&ground)?;
-        Ok(Stack { ground, functions, names, routes, trader, run_id })
+        let polling = tokio::sync::Mutex::new(());
+        Ok(Stack { ground, functions, names, routes, trader, run_id, polling })
     }
 
     /// How full the settlement queue is.

@@ -89,8 +89,9 @@ impl Stack {
         Ok(messages.len())
     }
 
-    /// Runs the poller once; its report.
+    /// Runs the poller once, after the run that is at it; its report.
     pub async fn poll(&self) -> Result<Value, String> {
+        let _alone = self.polling.lock().await;
         let number = BATCHES.fetch_add(1, Ordering::Relaxed);
         self.functions.poll(format!("{}-poll-{number}", self.run_id)).await
     }
