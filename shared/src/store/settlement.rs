@@ -37,9 +37,7 @@ impl Store {
             self.new_row(payment_row(after, entry, evidence))?,
             self.balance_update(after, entry)?,
         ];
-        let at = after.updated_at.millis().to_string();
-        let version = before.version.to_string();
-        let token = token(&[before.id.as_str(), &version, &evidence.identity(), &at]);
+        let token = transaction_token("settle", before, after, evidence);
         match self.transact("settlement", token, items).await? {
             Transacted::Done => Ok(Settled::Now),
             Transacted::Refused(fates) => match fates.as_slice() {
@@ -57,11 +55,9 @@ impl Store {
         evidence: &Evidence,
         reason: ParkReason,
     ) -> Result<Settled, StoreError> {
-        let at = after.updated_at;
-        let mut items = vec![self.order_update(before, after)?];
-        items.push(self.new_row(parked_row(evidence, reason, Some(before), at))?);
-        let (version, at) = (before.version.to_string(), at.millis().to_string());
-        let token = token(&["hold", before.id.as_str(), &version, &evidence.identity(), &at]);
+        let parked = parked_row(evidence, reason, Some(before), after.updated_at);
+        let items = vec![self.order_update(before, after)?, self.new_row(parked)?];
+        let token = transaction_token("hold", before, after, evidence);
         match self.transact("hold", token, items).await? {
             Transacted::Done => Ok(Settled::Now),
             Transacted::Refused(fates) => match fates.as_slice() {
@@ -103,6 +99,14 @@ impl Store {
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
+}
+
+/// Equal for equal transactions only: DynamoDB refuses a token that comes again with other content.
+fn transaction_token(what: &str, before: &Order, after: &Order, evidence: &Evidence) -> String {
+    let (version, at) = (before.version.to_string(), after.updated_at.millis().to_string());
+    let digest = hex::encode(evidence.digest);
+    let identity = evidence.identity();
+    token(&[what, before.id.as_str(), &version, &at, &identity, evidence.source.as_str(), &digest])
 }
 
 /// The row of a payment: its key is the payment's identity, for ever.
