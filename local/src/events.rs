@@ -44,7 +44,11 @@ pub fn gateway_event(
             })
             .or_insert_with(|| value.into_owned());
     }
-    let host = headers.get("host").cloned().unwrap_or_else(|| "localhost".to_owned());
+    // These are the gateway's own, whatever the client sent.
+    let host = "localhost".to_owned();
+    headers.insert("host".to_owned(), host.clone());
+    headers.insert("x-forwarded-for".to_owned(), "127.0.0.1".to_owned());
+    headers.insert("x-forwarded-proto".to_owned(), "http".to_owned());
     let (body, is_base64) = encode_body(&incoming.headers, &incoming.body);
     let mut event = json!({
         "version": "2.0",

@@ -101,7 +101,9 @@ pub(super) fn read(settings: &Settings, fields: &Fields) -> Result<Notice, Refus
     if field("appid")? != settings.appid {
         return Err(Refusal::Malformed("appid is not ours"));
     }
-    field(SIGN)?;
+    if !fields.contains_key(SIGN) {
+        return Err(Refusal::Signature);
+    }
     let amount: Option<i64> = digits(field("amount")?, 1..=15);
     let signed_at: Option<i64> = digits(field("t")?, 10..=10);
     let order_id = OrderId::parse(field("orderid")?);

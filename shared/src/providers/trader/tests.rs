@@ -207,6 +207,8 @@ async fn the_signature_may_be_in_either_case_and_under_either_key() {
     assert!(verify_form(&callback(OLD_KEY, |_| {})).await.is_ok(), "the previous key");
     assert_eq!(verify_form(&callback("another", |_| {})).await, Err(Refusal::Signature));
     assert_eq!(verify_form(&callback("", |_| {})).await, Err(Refusal::Signature));
+    let unsigned = format!("{rest}{tail}");
+    assert_eq!(verify_form(&unsigned).await, Err(Refusal::Signature), "no signature at all");
 }
 
 #[tokio::test]
