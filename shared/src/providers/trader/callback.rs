@@ -14,7 +14,7 @@ use crate::domain::{OrderId, UserMark};
 use crate::providers::Refusal;
 
 /// The fields of the contract, beside the signature.
-const FIELDS: [&str; 5] = ["amount", "appid", "localusermark", "orderid", "t"];
+pub(super) const FIELDS: [&str; 5] = ["amount", "appid", "localusermark", "orderid", "t"];
 /// More fields than any callback has.
 const FIELDS_MAX: usize = 32;
 

@@ -225,6 +225,13 @@ impl Settings {
         if self.notify_url.as_ref().is_some_and(|url| url.len() > 255) {
             return Err(SettingsError("notify_url has more than 255 characters"));
         }
+        let signed = |field| match &self.signing.signed_fields {
+            Some(listed) => listed.iter().any(|name| name == field),
+            None => true,
+        };
+        if !super::callback::FIELDS.into_iter().all(signed) {
+            return Err(SettingsError("signed_fields leaves out a field that money depends on"));
+        }
         if ![0, 4].contains(&self.request_amount_scale) {
             return Err(SettingsError("request_amount_scale must be 0 or 4"));
         }

@@ -460,5 +460,8 @@ fn settings_that_would_not_be_safe_are_refused() {
     assert_eq!(check(json!({"appid": "A#B"})), Err("refused"));
     assert_eq!(check(json!({"currency": "DOGE"})), Err("refused"));
     assert_eq!(check(json!({"request_amount_scale": 2})), Err("refused"));
+    let unsigned_amount =
+        json!({"signing": {"signed_fields": ["appid", "localusermark", "orderid", "t"]}});
+    assert_eq!(check(unsigned_amount), Err("refused"));
     assert_eq!(check(json!({"typo": 1})), Err("unreadable"));
 }
