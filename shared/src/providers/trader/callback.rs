@@ -91,6 +91,9 @@ pub(super) fn read(settings: &Settings, fields: &Fields) -> Result<Notice, Refus
     if !fields.keys().all(|name| known(name)) {
         return Err(Refusal::Malformed("a field that the contract does not have"));
     }
+    if spells_a_name(settings, fields) {
+        return Err(Refusal::Malformed("a tolerated value spells a field's name"));
+    }
     let field = |name: &'static str| {
         fields.get(name).map(String::as_str).ok_or(Refusal::Malformed("a field is missing"))
     };
@@ -115,6 +118,19 @@ pub(super) fn read(settings: &Settings, fields: &Fields) -> Result<Notice, Refus
         user_mark: user_mark.ok_or(Refusal::Malformed("localusermark is none of ours"))?,
         means_paid: fields.get("status").is_none_or(|status| status == "1"),
     })
+}
+
+/// Whether a value without a grammar of its own could hold a neighbour that was cut off: under the same
+/// digest, a refusal without its `status` would be a payment. `t` is too short to be looked for; it
+/// cannot be cut off, because it must be there.
+fn spells_a_name(settings: &Settings, fields: &Fields) -> bool {
+    let tolerated = &settings.tolerated_callback_fields;
+    let names = || FIELDS.into_iter().filter(|name| *name != "t");
+    let names = || names().chain(tolerated.iter().map(String::as_str));
+    tolerated
+        .iter()
+        .filter_map(|name| fields.get(name))
+        .any(|value| names().any(|name| value.contains(settings.signing.signed_name(name))))
 }
 
 /// A JSON object of strings and integers, none of them twice.

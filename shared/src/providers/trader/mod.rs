@@ -2,6 +2,7 @@
 //! callback that names only our own order. `settings` holds every point its contract leaves open.
 
 mod callback;
+mod check;
 mod settings;
 mod signing;
 #[cfg(test)]
@@ -136,10 +137,9 @@ impl Trader {
         }
         let amount = queried.amount.as_deref().unwrap_or("");
         let kind = if query.paid.contains(&queried.state) {
-            let units = amount.parse::<u64>().map(i128::from);
-            match units.map(|units| Money::from_scaled(units, query.amount_scale, self.currency)) {
-                Ok(Ok(money)) => EvidenceKind::Paid(money),
-                _ => return Answer::Unknown("paid, but the amount is no plain integer".to_owned()),
+            match wire::queried_amount(amount, query.amount_scale, self.currency) {
+                Some(money) => EvidenceKind::Paid(money),
+                None => return Answer::Unknown("paid, but the amount is unreadable".to_owned()),
             }
         } else if query.failed.contains(&queried.state) {
             EvidenceKind::Declined
@@ -227,7 +227,9 @@ impl Provider for Trader {
         }
         match amount.to_scaled(PROVIDER_DECIMALS) {
             Ok(_) => Ok(()),
-            Err(_) => Err("may have at most 4 decimals with this payment method"),
+            Err(_) => {
+                Err("may have at most 4 decimals with this payment method: use a multiple of 100")
+            }
         }
     }
 

@@ -6,8 +6,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::domain::Policy;
 use crate::domain::policy::{AmountPolicy, LatePolicy};
-use crate::domain::{Currency, Policy};
 
 /// What is wrong with the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,17 @@ pub enum StaleCallbacks {
     Reject,
 }
 
+/// What counts as a deposit address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressPattern {
+    /// 20 to 64 ASCII letters and digits: the documented test address is no real one.
+    #[default]
+    AnyAlphanumeric,
+    /// The network's own form; for TRON `T` and 33 Base58 digits.
+    Strict,
+}
+
 /// The query endpoint, which the contract does not promise.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,7 +125,7 @@ pub struct QuerySettings {
     /// The field with the received amount.
     #[serde(default = "text::amount")]
     pub amount_field: String,
-    /// Decimals of that amount.
+    /// Decimals of that amount: 0 is a plain decimal number, more an integer in that scale.
     #[serde(default = "text::four")]
     pub amount_scale: u32,
     /// The field with our order number.
@@ -139,7 +150,7 @@ pub struct Settings {
     pub appid: String,
     /// Scheme and host, without a slash at the end.
     pub base_url: String,
-    /// Lets `base_url` be plain HTTP; for the local stack.
+    /// Lets URLs be plain HTTP on this machine; for the local stack.
     #[serde(default)]
     pub allow_http: bool,
     /// Where callbacks go; the console's setting when absent.
@@ -157,7 +168,8 @@ pub struct Settings {
     /// Decimals of the amount in callbacks.
     #[serde(default = "text::four")]
     pub callback_amount_scale: u32,
-    /// Callback fields beside the six of the contract that are tolerated.
+    /// Callback fields beside the six of the contract that are tolerated. Their values may not spell a
+    /// field's name.
     #[serde(default)]
     pub tolerated_callback_fields: Vec<String>,
     /// How far `t` may be off, in seconds.
@@ -184,6 +196,9 @@ pub struct Settings {
     /// The network of the addresses.
     #[serde(default = "text::tron")]
     pub network: String,
+    /// What counts as an address.
+    #[serde(default)]
+    pub address_pattern: AddressPattern,
     /// The currency of the account.
     #[serde(default = "text::usdt")]
     pub currency: String,
@@ -208,35 +223,6 @@ pub struct Settings {
     /// The query endpoint; the contract promises none.
     #[serde(default)]
     pub query: Option<QuerySettings>,
-}
-
-impl Settings {
-    /// Refuses what could not work or would not be safe; gives the account's currency.
-    pub fn check(&self) -> Result<Currency, SettingsError> {
-        let appid = (1..=15).contains(&self.appid.len())
-            && self.appid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if !appid {
-            return Err(SettingsError("appid must be 1 to 15 of [A-Za-z0-9-]"));
-        }
-        let scheme = self.base_url.split("://").next().unwrap_or("");
-        if scheme != "https" && !(scheme == "http" && self.allow_http) {
-            return Err(SettingsError("base_url must be https"));
-        }
-        if self.notify_url.as_ref().is_some_and(|url| url.len() > 255) {
-            return Err(SettingsError("notify_url has more than 255 characters"));
-        }
-        let signed = |field| match &self.signing.signed_fields {
-            Some(listed) => listed.iter().any(|name| name == field),
-            None => true,
-        };
-        if !super::callback::FIELDS.into_iter().all(signed) {
-            return Err(SettingsError("signed_fields leaves out a field that money depends on"));
-        }
-        if ![0, 4].contains(&self.request_amount_scale) {
-            return Err(SettingsError("request_amount_scale must be 0 or 4"));
-        }
-        Currency::parse(&self.currency).ok_or(SettingsError("currency is not in the table"))
-    }
 }
 
 /// Defaults, by the name of what they stand for.

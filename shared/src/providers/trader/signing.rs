@@ -16,6 +16,13 @@ pub type Fields = BTreeMap<String, String>;
 /// The name under which the signature travels.
 pub const SIGN: &str = "sign";
 
+impl SigningProfile {
+    /// The name under which the field `name` is signed.
+    pub(super) fn signed_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.field_rename.get(name).map_or(name, String::as_str)
+    }
+}
+
 /// The signature of `fields` under `key`, in the case that we send.
 pub fn sign(profile: &SigningProfile, fields: &Fields, key: &str) -> String {
     let digest = digest(profile, fields, key);
@@ -50,11 +57,10 @@ fn string_to_sign(profile: &SigningProfile, fields: &Fields) -> String {
         Some(listed) => listed.iter().any(|signed| signed == name),
         None => name != SIGN,
     };
-    let renamed = |name: &String| profile.field_rename.get(name).unwrap_or(name).clone();
-    let signed: BTreeMap<String, &str> = fields
+    let signed: BTreeMap<&str, &str> = fields
         .iter()
         .filter(|(name, _)| is_signed(name))
-        .map(|(name, value)| (renamed(name), value.as_str()))
+        .map(|(name, value)| (profile.signed_name(name), value.as_str()))
         .collect();
     let pairs = signed.iter();
     match profile.layout {

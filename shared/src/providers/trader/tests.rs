@@ -443,25 +443,3 @@ async fn the_same_payment_has_one_identity_on_both_paths() {
     };
     assert_eq!(form.identity(), query.identity());
 }
-
-#[test]
-fn settings_that_would_not_be_safe_are_refused() {
-    let check = |change: serde_json::Value| {
-        let mut all = json!({"appid": "APPTEST0001", "base_url": "https://trader.invalid"});
-        for (name, value) in change.as_object().unwrap() {
-            all[name] = value.clone();
-        }
-        serde_json::from_value::<Settings>(all)
-            .map_err(|_| "unreadable")
-            .and_then(|settings| settings.check().map_err(|_| "refused"))
-    };
-    assert_eq!(check(json!({})), Ok(Currency::Usdt));
-    assert_eq!(check(json!({"base_url": "http://trader.invalid"})), Err("refused"));
-    assert_eq!(check(json!({"appid": "A#B"})), Err("refused"));
-    assert_eq!(check(json!({"currency": "DOGE"})), Err("refused"));
-    assert_eq!(check(json!({"request_amount_scale": 2})), Err("refused"));
-    let unsigned_amount =
-        json!({"signing": {"signed_fields": ["appid", "localusermark", "orderid", "t"]}});
-    assert_eq!(check(unsigned_amount), Err("refused"));
-    assert_eq!(check(json!({"typo": 1})), Err("unreadable"));
-}

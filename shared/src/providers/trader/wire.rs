@@ -5,9 +5,9 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::Value;
 
-use super::settings::{QuerySettings, RequestEncoding, Settings};
+use super::settings::{AddressPattern, QuerySettings, RequestEncoding, Settings};
 use super::signing::{Fields, SIGN, sign};
-use crate::domain::Deposit;
+use crate::domain::{Currency, Deposit, Money};
 use crate::providers::{Accepted, Answer};
 
 /// The longest answer that is read.
@@ -149,15 +149,36 @@ pub(super) fn found_address(
 }
 
 fn deposit(settings: &Settings, text: Option<&str>) -> Answer<Deposit> {
-    let valid = |text: &&str| {
-        (20..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    match text.filter(valid) {
+    match text.filter(|text| is_address(settings.address_pattern, text)) {
         Some(address) => {
             Answer::Done(Deposit { address: address.to_owned(), network: settings.network.clone() })
         }
         None => Answer::Unknown("no address in the answer".to_owned()),
     }
+}
+
+fn is_address(pattern: AddressPattern, text: &str) -> bool {
+    let alphanumeric = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    match pattern {
+        AddressPattern::AnyAlphanumeric => alphanumeric && (20..=64).contains(&text.len()),
+        // Base58 leaves out the digits that look like others.
+        AddressPattern::Strict => {
+            alphanumeric
+                && text.len() == 34
+                && text.starts_with('T')
+                && !text.contains(['0', 'O', 'I', 'l'])
+        }
+    }
+}
+
+/// A query's amount: whole units at `scale`, or a plain decimal number at scale 0.
+pub(super) fn queried_amount(text: &str, scale: u32, currency: Currency) -> Option<Money> {
+    if scale == 0 {
+        return Money::parse(text, currency).ok();
+    }
+    let plain = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let units = if plain { text.parse().ok()? } else { return None };
+    Money::from_scaled(units, scale, currency).ok()
 }
 
 /// What the query says of an order, before anything is compared.
