@@ -1,11 +1,15 @@
-//! `cargo run`: everything in one process, each part on its own port, the state on disk.
+//! `cargo run`: everything in one process, each part on its own port, the state on disk. One process
+//! per data directory: a second one is refused.
 
 use std::fmt::Write as _;
+use std::fs::{File, TryLockError};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use recharge_shared::clock::SystemClock;
+use recharge_shared::domain::{IdempotencyKey, MerchantId, OrderId};
 use recharge_shared::outbound_hyper::HyperOutbound;
 use tokio::net::TcpListener;
 
@@ -20,29 +24,32 @@ const LOOKAHEAD: Duration = Duration::from_secs(60);
 
 /// Serves until the process is told to stop.
 pub async fn run(port: u16, aws_port: u16, dir: Option<&Path>) -> Result<(), String> {
-    recharge_shared::telemetry::init();
-    if let Some(dir) = dir {
-        std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    }
-    let (url, stack) = start(port, dir).await?;
-    let listener = listen(aws_port).await?;
-    let aws_url = local_url(&listener)?;
+    recharge_shared::telemetry::init_on_stderr();
+    let mut stop = Stop::listen().map_err(|error| error.to_string())?;
+    // Nothing is touched before it is certain that this process can serve.
+    let _held = dir.map(hold).transpose()?;
+    let listener = listen(port, "--port").await?;
+    let aws_listener = listen(aws_port, "--aws-port").await?;
+    let aws_url = local_url(&aws_listener)?;
+    let (url, stack) = start(listener, dir).await.map_err(|error| match dir {
+        Some(dir) => format!("the data in {} cannot be used: {error}", dir.display()),
+        None => error,
+    })?;
     stack.ground.aws.queues().set_base_url(&aws_url);
-    tokio::spawn(server::serve(listener, stack.ground.aws.clone()));
-    println!("{}", welcome(&url, &aws_url, dir));
-    let stopped = tokio::signal::ctrl_c().await;
-    stopped.map_err(|error| error.to_string())
+    tokio::spawn(server::serve(aws_listener, stack.ground.aws.clone()));
+    say(&welcome(&url, &aws_url, dir));
+    stop.wanted().await;
+    Ok(())
 }
 
 /// A stack in memory on free ports; its URL and itself.
 pub async fn in_memory() -> Result<(String, Arc<Stack>), String> {
-    start(0, None).await
+    start(listen(0, "--port").await?, None).await
 }
 
-async fn start(port: u16, dir: Option<&Path>) -> Result<(String, Arc<Stack>), String> {
-    let listener = listen(port).await?;
+async fn start(listener: TcpListener, dir: Option<&Path>) -> Result<(String, Arc<Stack>), String> {
     let url = local_url(&listener)?;
-    let trader_listener = listen(0).await?;
+    let trader_listener = listen(0, "--port").await?;
     let clock = SharedClock::system();
     let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, dir).map_err(|e| e.to_string())?;
     let setup = Setup {
@@ -55,6 +62,12 @@ async fn start(port: u16, dir: Option<&Path>) -> Result<(String, Arc<Stack>), St
     };
     let outbound = Arc::new(HyperOutbound::new(true));
     let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await?;
+    // Whoever was working on these messages died with the former process.
+    let released = stack.ground.aws.queues().release_in_flight();
+    match released.map_err(|error| error.to_string())? {
+        0 => {}
+        released => tracing::info!(released, "messages of the former process are visible again"),
+    }
     let stack = Arc::new(stack);
     tokio::spawn(crate::sim::trader::serve(trader_listener, trader));
     workers::start(&stack);
@@ -62,9 +75,14 @@ async fn start(port: u16, dir: Option<&Path>) -> Result<(String, Arc<Stack>), St
     Ok((url, stack))
 }
 
-async fn listen(port: u16) -> Result<TcpListener, String> {
+async fn listen(port: u16, option: &str) -> Result<TcpListener, String> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await;
-    listener.map_err(|error| format!("port {port}: {error}"))
+    listener.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("port {port} is taken; {option} N chooses another, {option} 0 any free one")
+        }
+        _ => format!("port {port}: {error}"),
+    })
 }
 
 fn local_url(listener: &TcpListener) -> Result<String, String> {
@@ -72,11 +90,78 @@ fn local_url(listener: &TcpListener) -> Result<String, String> {
     Ok(format!("http://{address}"))
 }
 
-/// The first line says where; the rest is for whoever sees it for the first time.
+/// Makes `dir` this process's own for as long as the file is open. The lock goes with the process,
+/// however it ends.
+fn hold(dir: &Path) -> Result<File, String> {
+    let unusable = |error| format!("{} is no usable data directory: {error}", dir.display());
+    std::fs::create_dir_all(dir).map_err(unusable)?;
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock"));
+    let file = file.map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "another recharge already serves from {}; stop it, or choose another with --data DIR",
+            dir.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+/// The signals that end the process in an orderly way.
+struct Stop {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Stop {
+    /// From now on the signals are noticed.
+    fn listen() -> std::io::Result<Stop> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Stop { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Stop {
+    fn listen() -> std::io::Result<Stop> {
+        Ok(Stop {})
+    }
+
+    async fn wanted(&mut self) {
+        // Without a handler the system's own one ends the process.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Whoever has closed our output does not want to hear it: no reason to stop.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// The first line says where; the rest is for whoever sees it for the first time, and works when pasted
+/// as it is: the key decides the order's id.
 fn welcome(url: &str, aws_url: &str, dir: Option<&Path>) -> String {
+    const KEY: &str = "first-1";
     let port = url.rsplit(':').next().unwrap_or("9000");
     let option = if port == "9000" { String::new() } else { format!(" --port {port}") };
     let state = dir.map_or_else(|| "in memory".to_owned(), |dir| dir.display().to_string());
+    let order = MerchantId::parse(API_KEYS[0].merchant).zip(IdempotencyKey::parse(KEY));
+    let order = order.map(|(merchant, key)| OrderId::derive(&merchant, &key));
+    let order = order.as_ref().map_or("", OrderId::as_str);
     let mut text = format!("ready {url}\n\n");
     for key in API_KEYS {
         let _ =
@@ -84,8 +169,8 @@ fn welcome(url: &str, aws_url: &str, dir: Option<&Path>) -> String {
     }
     let _ = write!(
         text,
-        "  try       cargo run --{option} call POST /recharges '{{\"userId\":\"u_1\",\"amount\":5000000,\"currency\":\"USDT\"}}'\n\
-         \x20 then      curl -s {url}/_local/pay -d '{{\"orderId\":\"<orderId>\"}}'\n\
+        "  try       cargo run --{option} call POST /recharges '{{\"userId\":\"u_1\",\"amount\":5000000,\"currency\":\"USDT\"}}' --key {KEY}\n\
+         \x20 then      curl -s {url}/_local/pay -d '{{\"orderId\":\"{order}\"}}'\n\
          \x20 look      cargo run --{option} call GET /users/u_1/balances\n\
          \x20 AWS       {aws_url}   (DynamoDB, SQS, Secrets Manager; any region and credentials)\n\
          \x20 state     {state}\n\

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aws_sdk_sqs::types::MessageSystemAttributeName;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
 use serde_json::Value;
 
 use crate::aws::ATTEMPTS_DEFAULT;
@@ -19,31 +19,46 @@ const WORKERS: usize = 2;
 
 static BATCHES: AtomicU64 = AtomicU64::new(0);
 
+/// How long a worker waits after a failure that is not a message's.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
 /// Starts the workers and the schedule in the background.
 pub fn start(stack: &Arc<Stack>) {
     for _ in 0..WORKERS {
-        let stack = stack.clone();
-        tokio::spawn(async move {
-            loop {
-                if let Err(error) = stack.settle_batch(20).await {
-                    tracing::error!(error, "settlement batch");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
-        });
+        tokio::spawn(work(stack.clone()));
     }
-    let stack = stack.clone();
-    tokio::spawn(async move {
-        let period_ms = stack.names.poll_every_ms;
-        loop {
-            let now_ms = stack.ground.clock.now_ms();
-            let next_ms = (now_ms.div_euclid(period_ms) + 1) * period_ms;
-            stack.ground.clock.sleep_until(next_ms).await;
-            if let Err(error) = stack.poll().await {
-                tracing::error!(error, "poller");
-            }
+    tokio::spawn(keep_schedule(stack.clone()));
+}
+
+async fn work(stack: Arc<Stack>) {
+    loop {
+        let stack = stack.clone();
+        let batch = invoke(async move { stack.settle_batch(20).await }).await;
+        if let Err(error) = batch {
+            tracing::error!(error, "settlement batch");
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
         }
-    });
+    }
+}
+
+async fn keep_schedule(stack: Arc<Stack>) {
+    let period_ms = stack.names.poll_every_ms;
+    loop {
+        let now_ms = stack.ground.clock.now_ms();
+        let next_ms = (now_ms.div_euclid(period_ms) + 1) * period_ms;
+        stack.ground.clock.sleep_until(next_ms).await;
+        let stack = stack.clone();
+        if let Err(error) = invoke(async move { stack.poll().await }).await {
+            tracing::error!(error, "poller");
+        }
+    }
+}
+
+/// As in Lambda, a panic fails the invocation and not who invoked it.
+async fn invoke<T: Send + 'static>(
+    invocation: impl Future<Output = Result<T, String>> + Send + 'static,
+) -> Result<T, String> {
+    tokio::spawn(invocation).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 impl Stack {
@@ -77,16 +92,36 @@ impl Stack {
         let event = sqs_event(messages, &self.names.settlement_arn);
         let answer = functions.settle(event, format!("{}-batch-{number}", self.run_id)).await?;
         let failed = failures(&answer)?;
-        for message in messages {
-            let id = message.message_id().unwrap_or("");
-            let Some(receipt) = message.receipt_handle().filter(|_| !failed.contains(id)) else {
-                continue;
-            };
-            let delete = sqs.delete_message().queue_url(&self.names.settlement_url);
-            let deleted = delete.receipt_handle(receipt).send().await;
-            deleted.map_err(|error| error.to_string())?;
-        }
+        self.delete(&sqs, messages, &failed).await?;
         Ok(messages.len())
+    }
+
+    /// Deletes what the worker has not named as failed, in one request.
+    async fn delete(
+        &self,
+        sqs: &aws_sdk_sqs::Client,
+        messages: &[Message],
+        failed: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        let done = messages.iter().filter(|m| !failed.contains(m.message_id().unwrap_or("")));
+        let entry = |(number, message): (usize, &Message)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(number.to_string())
+                .receipt_handle(message.receipt_handle().unwrap_or(""))
+                .build()
+                .map_err(|error| error.to_string())
+        };
+        let entries = done.enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let delete = sqs.delete_message_batch().queue_url(&self.names.settlement_url);
+        let deleted = delete.set_entries(Some(entries)).send().await;
+        let deleted = deleted.map_err(|error| error.to_string())?;
+        match deleted.failed() {
+            [] => Ok(()),
+            failed => Err(format!("{} messages not deleted: {failed:?}", failed.len())),
+        }
     }
 
     /// Runs the poller once, after the run that is at it; its report.
@@ -98,14 +133,24 @@ impl Stack {
 
     /// Waits until the settlement queue has nothing visible or in flight, at most `at_most`.
     pub async fn settle_down(&self, at_most: Duration) {
-        let started = tokio::time::Instant::now();
-        while started.elapsed() < at_most {
+        let busy = || {
             let depth = self.depth();
-            if depth.visible == 0 && depth.in_flight == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            depth.visible > 0 || depth.in_flight > 0
+        };
+        wait_while(busy, at_most).await;
+    }
+
+    /// Waits until the settlement queue has nothing about `order`, at most `at_most`.
+    pub async fn settle_order(&self, order: &str, at_most: Duration) {
+        let queues = self.ground.aws.queues();
+        wait_while(|| queues.mentions(&self.names.settlement, order), at_most).await;
+    }
+}
+
+async fn wait_while(busy: impl Fn() -> bool, at_most: Duration) {
+    let started = tokio::time::Instant::now();
+    while busy() && started.elapsed() < at_most {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -1,8 +1,9 @@
 //! A simulated trader provider: verifies our signatures, keeps its own orders and addresses, and makes
 //! the callbacks. Reached in process (tests) or over HTTP (the local stack); both share the fault modes.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod file;
+
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ use recharge_shared::outbound_hyper::HyperOutbound;
 use recharge_shared::providers::trader::{Fields, SIGN, SigningProfile, sign, verify};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use self::file::{ProviderOrder, Row, State};
+use crate::aws::FileError;
 
 /// How the provider behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,6 +46,8 @@ pub enum Mode {
 pub const SLOW_FOR: Duration = Duration::from_secs(8);
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Each takes two sockets of this process; many systems allow 256.
+const CALLBACKS_AT_ONCE_MAX: usize = 100;
 const CALLBACK_LIMITS: Limits =
     Limits { deadline: Duration::from_secs(30), answer_bytes_max: BODY_BYTES_MAX };
 
@@ -55,53 +62,25 @@ pub struct CallbackRequest {
     pub body: Vec<u8>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct ProviderOrder {
-    transaction: String,
-    user: String,
-    notify_url: String,
-    /// As asked for, in 1/10 000.
-    asked: i128,
-    /// As received by the last payment, in 1/10 000.
-    paid: Option<i128>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct State {
-    mode: Mode,
-    orders: BTreeMap<String, ProviderOrder>,
-    /// User mark → user name and addresses, oldest first.
-    users: BTreeMap<String, (String, Vec<String>)>,
-    addresses_made: usize,
-}
-
 /// The provider. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct SimTrader {
     appid: String,
     key: String,
-    file: Option<PathBuf>,
     state: Arc<Mutex<State>>,
     callbacks: Arc<HyperOutbound>,
+    at_once: Arc<Semaphore>,
 }
 
 impl SimTrader {
     /// The account `appid`, whose books are kept in `dir`, or nowhere.
-    pub fn open(appid: &str, key: &str, dir: Option<&Path>) -> Result<SimTrader, String> {
-        let file = dir.map(|dir| dir.join("trader.json"));
-        let state = match file.as_ref().map(std::fs::read) {
-            Some(Ok(text)) => serde_json::from_slice(&text).map_err(|error| error.to_string())?,
-            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error.to_string());
-            }
-            _ => State::default(),
-        };
+    pub fn open(appid: &str, key: &str, dir: Option<&Path>) -> Result<SimTrader, FileError> {
         Ok(SimTrader {
             appid: appid.to_owned(),
             key: key.to_owned(),
-            file,
-            state: Arc::new(Mutex::new(state)),
+            state: Arc::new(Mutex::new(State::open(dir)?)),
             callbacks: Arc::new(HyperOutbound::new(true)),
+            at_once: Arc::new(Semaphore::new(CALLBACKS_AT_ONCE_MAX)),
         })
     }
 
@@ -113,17 +92,18 @@ impl SimTrader {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = change(&mut state);
-        if let Some(file) = &self.file
-            && let Err(error) = save(file, &state)
-        {
-            tracing::error!(%error, file = %file.display(), "the simulated provider's books");
+        if let Err(error) = state.commit() {
+            tracing::error!(?error, "the simulated provider cannot write its books");
         }
         result
     }
 
     /// Changes how it behaves.
     pub fn set_mode(&self, mode: Mode) {
-        self.change(|state| state.mode = mode);
+        self.change(|state| {
+            state.mode = mode;
+            state.touched.insert(Row::Mode);
+        });
     }
 
     /// How many orders it has.
@@ -133,7 +113,7 @@ impl SimTrader {
 
     /// How many addresses it has made.
     pub fn addresses_made(&self) -> usize {
-        self.lock().addresses_made
+        self.lock().users.values().map(|user| user.addresses.len()).sum()
     }
 
     /// Somebody pays `amount`, or what was asked for, to the order. Gives the callback and the amount
@@ -147,10 +127,11 @@ impl SimTrader {
         let scaled = amount.map(|amount| amount.to_scaled(4).map_err(|e| e.to_string()));
         let scaled = scaled.transpose()?;
         let (received, user, url) = self.change(|state| {
-            let order = state.orders.get_mut(order).ok_or("the provider has no such order")?;
-            let received = scaled.unwrap_or(order.asked);
-            order.paid = Some(received);
-            Ok::<_, String>((received, order.user.clone(), order.notify_url.clone()))
+            let found = state.orders.get_mut(order).ok_or("the provider has no such order")?;
+            let received = scaled.unwrap_or(found.asked);
+            found.paid = Some(received);
+            state.touched.insert(Row::Order(order.to_owned()));
+            Ok::<_, String>((received, found.user.clone(), found.notify_url.clone()))
         })?;
         let t = now.secs().to_string();
         let fields = self.signed(&[
@@ -176,6 +157,8 @@ impl SimTrader {
 
     /// Sends a callback over HTTP; the answer's status and body.
     pub async fn deliver(&self, callback: &CallbackRequest) -> Result<(u16, String), String> {
+        // A closed semaphore would be no reason to keep a callback back; it is never closed.
+        let _turn = self.at_once.acquire().await;
         let request = Request::post(&callback.url)
             .header("content-type", &callback.content_type)
             .body(Bytes::from(callback.body.clone()))
@@ -234,11 +217,11 @@ impl SimTrader {
 
     fn find_address(&self, username: &str, mark: &str) -> Value {
         match self.lock().users.get(mark) {
-            Some((name, addresses)) if name == username => json!({"status": 1, "data": {
+            Some(user) if user.name == username => json!({"status": 1, "data": {
                 "info": {"username": username, "localusermark": mark},
                 "data": {
                     "merchant_id": 1,
-                    "address": addresses.last(),
+                    "address": user.addresses.last(),
                     "m_localusermark": mark,
                     "uuid": mark,
                     "addtime": 1_700_000_000,
@@ -251,15 +234,17 @@ impl SimTrader {
     /// Another one each time, as the real one does.
     fn new_address(&self, username: &str, mark: &str) -> Value {
         self.change(|state| {
-            state.addresses_made += 1;
-            let (_, addresses) =
-                state.users.entry(mark.to_owned()).or_insert_with(|| (username.to_owned(), vec![]));
-            let number = addresses.len().to_be_bytes();
+            state.touched.insert(Row::User(mark.to_owned()));
+            let user = state.users.entry(mark.to_owned()).or_default();
+            if user.addresses.is_empty() {
+                username.clone_into(&mut user.name);
+            }
+            let number = user.addresses.len().to_be_bytes();
             let address = format!(
                 "T{}",
                 crockford(&digest("trader/address", &[mark.as_bytes(), &number]), 33)
             );
-            addresses.push(address.clone());
+            user.addresses.push(address.clone());
             json!({"status": 1, "data": address})
         })
     }
@@ -275,7 +260,7 @@ impl SimTrader {
             let own = state
                 .users
                 .get(&user)
-                .is_some_and(|(_, addresses)| addresses.contains(&field("address")));
+                .is_some_and(|known| known.addresses.contains(&field("address")));
             if !own {
                 return refuse("address is not this user's");
             }
@@ -287,6 +272,7 @@ impl SimTrader {
             let answer = json!({"status": 1, "data": {"msg": "ok", "ordersn": transaction}});
             let notify_url = field("notify_url");
             let entry = ProviderOrder { transaction, user, notify_url, asked, paid: None };
+            state.touched.insert(Row::Order(order.clone()));
             state.orders.insert(order, entry);
             answer
         })
@@ -308,13 +294,6 @@ impl SimTrader {
 
 fn refuse(text: &str) -> Value {
     json!({"status": 0, "err": text})
-}
-
-fn save(file: &Path, state: &State) -> Result<(), String> {
-    let text = serde_json::to_vec(state).map_err(|error| error.to_string())?;
-    let next = file.with_extension("json.next");
-    std::fs::write(&next, text).map_err(|error| error.to_string())?;
-    std::fs::rename(&next, file).map_err(|error| error.to_string())
 }
 
 /// The provider without a socket.

@@ -95,6 +95,24 @@ impl Sqs {
         Ok(Sqs { shared: Arc::new(Shared { clock, state, arrived: Notify::new() }) })
     }
 
+    /// Makes every message in flight visible; how many there were. For a process that has just opened
+    /// the files of another one: whoever held those messages died with it. Receive counts stay.
+    pub fn release_in_flight(&self) -> Result<usize, FileError> {
+        let mut state = self.lock();
+        let released = state.queues.release_in_flight(self.shared.clock.now_ms());
+        state.commit()?;
+        drop(state);
+        self.shared.arrived.notify_waiters();
+        Ok(released)
+    }
+
+    /// Whether a message in the queue, visible or not, has `part` in its body.
+    pub fn mentions(&self, name: &str, part: &str) -> bool {
+        let state = self.lock();
+        let queue = state.queues.by_name.get(name);
+        queue.is_some_and(|q| q.messages.values().any(|m| m.content.body.contains(part)))
+    }
+
     /// Sets the scheme, host and port that queue URLs are given with.
     pub fn set_base_url(&self, base_url: &str) {
         self.lock().base_url = base_url.trim_end_matches('/').to_owned();
@@ -206,15 +224,18 @@ impl State {
     }
 
     /// Writes the changes. When that fails the file is the truth: memory goes back to it.
-    fn commit(&mut self) -> Result<(), SqsError> {
+    fn commit(&mut self) -> Result<(), FileError> {
         let Some(journal) = &mut self.journal else {
             self.queues.dirty.clear();
             return Ok(());
         };
         if let Err(error) = journal.commit(&mut self.queues) {
             self.queues = journal.load()?;
-            return Err(error.into());
+            return Err(error);
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::wire::{stable_hash, stable_uuid};
 use super::error::{Kind, SqsError};
-use super::message::{Attributes, Content, Message};
+use super::message::{Attributes, Content, Message, MessageState};
 
 /// The account in every queue's URL and ARN.
 pub const ACCOUNT: &str = "000000000000";
@@ -237,6 +237,21 @@ impl Queues {
         message.visible_at_ms = now_ms + seconds(visibility_seconds);
         self.dirty.insert(Touched::Message(name.to_owned(), position));
         Ok(())
+    }
+
+    /// Ends the visibility timeout of everything handed out; how many messages that were.
+    pub fn release_in_flight(&mut self, now_ms: i64) -> usize {
+        let mut released = 0;
+        for (name, queue) in &mut self.by_name {
+            for (&position, message) in &mut queue.messages {
+                if message.state(now_ms) == MessageState::InFlight {
+                    message.visible_at_ms = now_ms;
+                    self.dirty.insert(Touched::Message(name.clone(), position));
+                    released += 1;
+                }
+            }
+        }
+        released
     }
 
     /// Drops every message of the queue.
