@@ -24,8 +24,9 @@ ROLES = {
         "SettlementDeadLetters": {"sqs:SendMessage"},
     },
     "StatusQuery": {
-        "Table": {"dynamodb:GetItem", "dynamodb:Query"},
+        "Table": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"},
         "Table/index/owner": {"dynamodb:Query"},
+        "Table/index/orders": {"dynamodb:Query"},
         "ClientKeysSecret": {"secretsmanager:GetSecretValue"},
     },
     "ReconcilePoller": {
@@ -63,6 +64,8 @@ ROUTES = {
     "POST /recharges": "CreateOrder",
     "POST /recharges/callback": "Webhook",
     "POST /recharges/callback/{provider}": "Webhook",
+    "POST /recharges/{orderId}/cancel": "CreateOrder",
+    "GET /recharges": "StatusQuery",
     "GET /recharges/{orderId}": "StatusQuery",
     "GET /users/{userId}/balances": "StatusQuery",
     "GET /users/{userId}/ledger": "StatusQuery",

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 
 use recharge_local::aws::faults::{Fault, Faults, LogEntry};
+use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
 use recharge_tests::World;
 use recharge_tests::world::{simulate, until_crash};
@@ -34,10 +35,12 @@ enum Flow {
     Resume,
     /// Unpaid and out of time.
     Expire,
+    /// Withdrawn by the client, who asks again until it is heard.
+    Cancel,
 }
 
 impl Flow {
-    const ALL: [Flow; 7] = [
+    const ALL: [Flow; 8] = [
         Flow::FirstCreate,
         Flow::Create,
         Flow::Retry,
@@ -45,6 +48,7 @@ impl Flow {
         Flow::Poll,
         Flow::Resume,
         Flow::Expire,
+        Flow::Cancel,
     ];
 }
 
@@ -67,7 +71,7 @@ async fn set(flow: Flow, world: &World) -> Scene {
             world.pass(if flow == Flow::Retry { 20 } else { 60 }).await;
             Scene { orders: 2, key: "k-1" }
         }
-        Flow::Callback | Flow::Poll | Flow::Expire => {
+        Flow::Callback | Flow::Poll | Flow::Expire | Flow::Cancel => {
             let created = world.create("u_1", MINOR, "k-1").await;
             let order = created.json["orderId"].as_str().expect("an order");
             if flow == Flow::Poll {
@@ -103,11 +107,19 @@ async fn act(flow: Flow, world: &World, functions: &Functions) {
             world.send_to(functions, &world.callback(&callback)).await;
             let _ = world.stack.settle_batch_with(functions, 0).await;
         }
+        Flow::Cancel => {
+            let order = order_of(world, "k-1").await;
+            world.send_to(functions, &cancel_request(world, &order)).await;
+        }
         Flow::Poll | Flow::Resume | Flow::Expire => {
             let _ = functions.poll("poll".to_owned()).await;
             let _ = world.stack.settle_batch_with(functions, 0).await;
         }
     }
+}
+
+fn cancel_request(world: &World, order: &str) -> Incoming {
+    world.signed(("POST", &format!("/recharges/{order}/cancel")), "", "")
 }
 
 /// The order that `key` names, asked for the way a client does: by the same request again.
@@ -148,11 +160,18 @@ async fn recover(flow: Flow, world: &World, scene: &Scene) -> Vec<String> {
         world.let_pass(6).await;
     }
     let order = order_of(world, scene.key).await;
+    if flow == Flow::Cancel {
+        let answered = world.send(&cancel_request(world, &order)).await;
+        if answered.status != 200 {
+            problems.push(format!("the cancel was answered {answered:?}"));
+        }
+    }
     world.let_pass(6).await;
     let state = world.order(&order).await["status"].as_str().unwrap_or("").to_owned();
     let wanted = match flow {
         Flow::Callback | Flow::Poll => "SUCCESS",
         Flow::Expire => "EXPIRED",
+        Flow::Cancel => "CANCELLED",
         Flow::FirstCreate | Flow::Create | Flow::Retry | Flow::Resume => "PENDING",
     };
     if state != wanted {

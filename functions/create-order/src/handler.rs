@@ -1,11 +1,13 @@
-//! `POST /recharges`: authenticate, read, create. Nothing is recorded before the request is believed.
+//! `POST /recharges` and `POST /recharges/{orderId}/cancel`: authenticate, read, act. Nothing is
+//! recorded before the request is believed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use lambda_http::{Body, Request, RequestExt, Response};
+use recharge_shared::app::cancel::cancel;
 use recharge_shared::app::create_order::{Context, Created, create_order};
-use recharge_shared::auth::{Authenticator, Scope};
+use recharge_shared::auth::{Authenticator, Caller, Scope};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::TraceId;
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
@@ -31,16 +33,32 @@ pub struct Deps {
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
     let span = tracing::error_span!("request", trace = trace.as_str());
-    Ok(render(&trace, create(deps, &request, &trace).instrument(span).await))
+    Ok(render(&trace, answer(deps, &request, &trace).instrument(span).await))
 }
 
-async fn create(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
-    match route(request.method(), request.raw_http_path())? {
-        Route::CreateRecharge => {}
-        _ => return Err(ApiError::not_found()),
+async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
+    let route = route(request.method(), request.raw_http_path())?;
+    if !matches!(route, Route::CreateRecharge | Route::Cancel(_)) {
+        return Err(ApiError::not_found());
     }
     request::body(request, CREATE_BYTES_MAX)?;
     let caller = deps.auth.authenticate(request, Scope::RechargeWrite).await?;
+    match route {
+        Route::Cancel(id) => {
+            request::no_members(request)?;
+            let order = cancel(&deps.store, deps.clock.as_ref(), &caller.merchant, &id).await?;
+            Ok(Answer::ok(order_body(&order)))
+        }
+        _ => create(deps, request, &caller, trace).await,
+    }
+}
+
+async fn create(
+    deps: &Deps,
+    request: &Request,
+    caller: &Caller,
+    trace: &TraceId,
+) -> Result<Answer, ApiError> {
     let (key, command) = request::create_order(request)?;
     let context = Context {
         store: &deps.store,

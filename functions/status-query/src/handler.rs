@@ -1,22 +1,21 @@
-//! `GET /recharges/{orderId}`, `GET /users/{userId}/balances`, `GET /users/{userId}/ledger`,
-//! `GET /health`: one read each, started from the calling merchant. Writes nothing.
+//! `GET /recharges`, `GET /recharges/{orderId}`, `GET /users/{userId}/balances`,
+//! `GET /users/{userId}/ledger`, `GET /health`. Every read starts from the calling merchant. Writes
+//! nothing.
 
 use std::convert::Infallible;
 
 use lambda_http::{Body, Request, RequestExt, Response};
+use recharge_shared::app::list_orders::{OrderPage, Wanted, find_by_reference, fits, list_orders};
 use recharge_shared::auth::{Authenticator, Scope};
 use recharge_shared::domain::{MerchantId, OrderId, UserId};
+use recharge_shared::http::query::{ListLedger, ListOrders};
 use recharge_shared::http::{
-    Answer, ApiError, Route, balances_body, ledger_body, ledger_position, order_body, render,
-    route, trace_of,
+    Answer, ApiError, Route, balances_body, ledger_body, order_body, orders_body, render, route,
+    trace_of,
 };
-use recharge_shared::store::Store;
+use recharge_shared::store::{OrderFilter, Store};
 use serde_json::json;
 use tracing::Instrument;
-
-/// Entries of a ledger page, unless the caller wants fewer or more.
-const LEDGER_LIMIT_DEFAULT: i32 = 20;
-const LEDGER_LIMIT_MAX: i32 = 100;
 
 /// What this function may touch.
 #[derive(Debug)]
@@ -41,10 +40,13 @@ async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {
     }
     let caller = deps.auth.authenticate(request, Scope::RechargeRead).await?;
     match route {
+        Route::Recharges => recharges(deps, request, &caller.merchant).await,
         Route::Recharge(id) => recharge(deps, &caller.merchant, &id).await,
         Route::Balances(user) => balances(deps, &caller.merchant, &user).await,
         Route::Ledger(user) => ledger(deps, request, &caller.merchant, &user).await,
-        Route::CreateRecharge | Route::Callback(_) | Route::Health => Err(ApiError::not_found()),
+        Route::CreateRecharge | Route::Cancel(_) | Route::Callback(_) | Route::Health => {
+            Err(ApiError::not_found())
+        }
     }
 }
 
@@ -52,6 +54,26 @@ async fn recharge(deps: &Deps, merchant: &MerchantId, id: &OrderId) -> Result<An
     let order = deps.store.order(id).await?.filter(|order| order.merchant == *merchant);
     let order = order.ok_or_else(ApiError::not_found)?;
     Ok(Answer::ok(order_body(&order)))
+}
+
+async fn recharges(
+    deps: &Deps,
+    request: &Request,
+    merchant: &MerchantId,
+) -> Result<Answer, ApiError> {
+    let list = ListOrders::read(request, merchant)?;
+    let filter = OrderFilter { merchant, user: list.user.as_ref(), from: list.from, to: list.to };
+    let wanted = Wanted { filter, state: list.state, limit: list.limit };
+    let OrderPage { orders, next } = match &list.reference {
+        None => list_orders(&deps.store, wanted, list.position.as_deref()).await?,
+        Some(reference) => {
+            let order = find_by_reference(&deps.store, merchant, reference).await?;
+            let orders = order.filter(|order| fits(order, wanted)).into_iter().collect();
+            OrderPage { orders, next: None }
+        }
+    };
+    let next = next.map(|position| list.cursor(&position));
+    Ok(Answer::ok(orders_body(&orders, next)))
 }
 
 async fn balances(deps: &Deps, merchant: &MerchantId, user: &UserId) -> Result<Answer, ApiError> {
@@ -65,27 +87,12 @@ async fn ledger(
     merchant: &MerchantId,
     user: &UserId,
 ) -> Result<Answer, ApiError> {
-    let query = request.query_string_parameters();
-    let limit = match query.first("limit") {
-        None => LEDGER_LIMIT_DEFAULT,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=LEDGER_LIMIT_MAX).contains(limit))
-            .ok_or_else(|| {
-                ApiError::field("limit", format!("must be an integer from 1 to {LEDGER_LIMIT_MAX}"))
-            })?,
-    };
-    let position = match query.first("cursor") {
-        None => None,
-        Some(cursor) => Some(
-            ledger_position(cursor)
-                .ok_or_else(|| ApiError::field("cursor", "is not one that was given out"))?,
-        ),
-    };
-    let page = deps.store.ledger(merchant, user, limit, position.as_deref()).await?;
+    let list = ListLedger::read(request, merchant, user)?;
+    let position = list.position.as_deref();
+    let page = deps.store.ledger(merchant, user, list.limit, position).await?;
     if page.lines.is_empty() && position.is_none() {
         deps.store.balances(merchant, user).await?.ok_or_else(ApiError::not_found)?;
     }
-    Ok(Answer::ok(ledger_body(user.as_str(), &page)))
+    let next = page.next.as_ref().map(|position| list.cursor(position));
+    Ok(Answer::ok(ledger_body(user.as_str(), &page, next)))
 }

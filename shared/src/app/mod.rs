@@ -1,6 +1,8 @@
 //! Use cases, one a file: load, let the domain decide, write, say what happened.
 
+pub mod cancel;
 pub mod create_order;
+pub mod list_orders;
 pub mod reconcile;
 pub mod settle;
 pub mod submit;

@@ -1,14 +1,16 @@
 //! HTTP in and out: the only status codes of the repository, the error form, request parsing.
 
 mod answer;
+mod cursor;
 mod error;
 mod json;
 mod order;
+pub mod query;
 pub mod request;
 mod route;
 
 pub use answer::{Answer, render, trace_of};
 pub use error::{ApiError, ErrorCode};
 pub use json::Strict;
-pub use order::{balances_body, ledger_body, ledger_position, order_body};
+pub use order::{balances_body, ledger_body, order_body, orders_body};
 pub use route::{Route, route};

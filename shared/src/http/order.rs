@@ -81,21 +81,21 @@ pub fn balances_body(user: &str, balances: &[Balance]) -> Value {
     json!({"userId": user, "balances": balances.iter().map(one).collect::<Vec<_>>()})
 }
 
-/// `GET /users/{userId}/ledger`, newest first.
-pub fn ledger_body(user: &str, page: &LedgerPage) -> Value {
+/// `GET /recharges`, newest first.
+pub fn orders_body(orders: &[Order], next_cursor: Option<String>) -> Value {
     json!({
-        "userId": user,
-        "entries": page.lines.iter().map(ledger_entry).collect::<Vec<_>>(),
-        "nextCursor": page.next.as_ref().map(hex::encode),
+        "recharges": orders.iter().map(order_body).collect::<Vec<_>>(),
+        "nextCursor": next_cursor,
     })
 }
 
-/// The position that a cursor of [`ledger_body`] stands for.
-pub fn ledger_position(cursor: &str) -> Option<String> {
-    let position = String::from_utf8(hex::decode(cursor).ok()?).ok()?;
-    let (at, key) = position.split_once('#')?;
-    let valid = at.len() == 13 && at.bytes().all(|b| b.is_ascii_digit()) && key.starts_with("P#");
-    (valid && position.len() <= 512).then_some(position)
+/// `GET /users/{userId}/ledger`, newest first.
+pub fn ledger_body(user: &str, page: &LedgerPage, next_cursor: Option<String>) -> Value {
+    json!({
+        "userId": user,
+        "entries": page.lines.iter().map(ledger_entry).collect::<Vec<_>>(),
+        "nextCursor": next_cursor,
+    })
 }
 
 fn ledger_entry(line: &LedgerLine) -> Value {

@@ -62,26 +62,7 @@ pub fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
 
 /// Reads `POST /recharges`: the command and its idempotency key.
 pub fn create_order(request: &Request) -> Result<(IdempotencyKey, CreateOrder), ApiError> {
-    let body = body(request, CREATE_BYTES_MAX)?;
-    let content_type = header(request, "content-type").unwrap_or("application/json");
-    let essence = content_type.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let message = "send the body as application/json";
-        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
-    }
-    let members = match serde_json::from_slice(body) {
-        Ok(Strict(Value::Object(members))) => members,
-        Ok(_) => return Err(malformed("the body must be one JSON object")),
-        Err(error) => {
-            let at = format!("line {} column {}", error.line(), error.column());
-            return Err(malformed(format!(
-                "the body is not one JSON object without duplicates: {at}"
-            )));
-        }
-    };
-    if members.keys().any(|name| !MEMBERS.contains(&name.as_str())) {
-        return Err(malformed(format!("unknown member; known ones are {}", MEMBERS.join(", "))));
-    }
+    let members = members(request, &MEMBERS)?;
     let key = idempotency_key(request, &members)?;
     let amount = amount(&members)?;
     let command = CreateOrder {
@@ -99,6 +80,39 @@ pub fn create_order(request: &Request) -> Result<(IdempotencyKey, CreateOrder), 
         metadata: metadata(&members)?,
     };
     Ok((key, command))
+}
+
+/// Reads a request that says everything by its path: no body, or an empty object.
+pub fn no_members(request: &Request) -> Result<(), ApiError> {
+    if request.body().is_empty() { Ok(()) } else { members(request, &[]).map(|_| ()) }
+}
+
+/// The members of the body, which is one JSON object with no others than `known`.
+fn members(request: &Request, known: &[&str]) -> Result<Map<String, Value>, ApiError> {
+    let body = body(request, CREATE_BYTES_MAX)?;
+    let content_type = header(request, "content-type").unwrap_or("application/json");
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let message = "send the body as application/json";
+        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
+    }
+    let members = match serde_json::from_slice(body) {
+        Ok(Strict(Value::Object(members))) => members,
+        Ok(_) => return Err(malformed("the body must be one JSON object")),
+        Err(error) => {
+            let at = format!("line {} column {}", error.line(), error.column());
+            return Err(malformed(format!(
+                "the body is not one JSON object without duplicates: {at}"
+            )));
+        }
+    };
+    if members.keys().all(|name| known.contains(&name.as_str())) {
+        return Ok(members);
+    }
+    Err(malformed(match known {
+        [] => "this request has no members".to_owned(),
+        known => format!("unknown member; known ones are {}", known.join(", ")),
+    }))
 }
 
 fn malformed(message: impl Into<String>) -> ApiError {

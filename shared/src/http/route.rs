@@ -10,8 +10,12 @@ use crate::domain::{OrderId, ProviderName, UserId};
 pub enum Route {
     /// `POST /recharges`
     CreateRecharge,
+    /// `GET /recharges`
+    Recharges,
     /// `GET /recharges/{orderId}`
     Recharge(OrderId),
+    /// `POST /recharges/{orderId}/cancel`
+    Cancel(OrderId),
     /// `POST /recharges/callback` and `POST /recharges/callback/{provider}`
     Callback(Option<ProviderName>),
     /// `GET /users/{userId}/balances`
@@ -26,12 +30,13 @@ pub enum Route {
 pub fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
     let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     let (verb, found) = match segments.as_slice() {
-        ["recharges"] => ("POST", Some(Route::CreateRecharge)),
+        ["recharges"] => return recharges(method),
         ["recharges", "callback"] => ("POST", Some(Route::Callback(None))),
         ["recharges", "callback", provider] => {
             ("POST", ProviderName::parse(provider).map(|name| Route::Callback(Some(name))))
         }
         ["recharges", id] => ("GET", OrderId::parse(id).map(Route::Recharge)),
+        ["recharges", id, "cancel"] => ("POST", OrderId::parse(id).map(Route::Cancel)),
         ["users", id, "balances"] => ("GET", UserId::parse(id).map(Route::Balances)),
         ["users", id, "ledger"] => ("GET", UserId::parse(id).map(Route::Ledger)),
         ["health"] => ("GET", Some(Route::Health)),
@@ -41,6 +46,14 @@ pub fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         return Err(ApiError::method_not_allowed(verb));
     }
     found.ok_or_else(ApiError::not_found)
+}
+
+fn recharges(method: &Method) -> Result<Route, ApiError> {
+    match method.as_str() {
+        "POST" => Ok(Route::CreateRecharge),
+        "GET" => Ok(Route::Recharges),
+        _ => Err(ApiError::method_not_allowed("GET, POST")),
+    }
 }
 
 #[cfg(test)]
@@ -62,13 +75,20 @@ mod tests {
             &format!("/recharges/{order}"),
             Ok(Route::Recharge(OrderId::parse(order).unwrap())),
         );
+        check(
+            Method::POST,
+            &format!("/recharges/{order}/cancel"),
+            Ok(Route::Cancel(OrderId::parse(order).unwrap())),
+        );
+        check(Method::GET, "/recharges", Ok(Route::Recharges));
         check(Method::POST, "/recharges/callback", Ok(Route::Callback(None)));
         let trader = ProviderName::parse("trader");
         check(Method::POST, "/recharges/callback/trader", Ok(Route::Callback(trader)));
         check(Method::GET, "/health", Ok(Route::Health));
         for (method, path) in [
-            (Method::GET, "/recharges"),
+            (Method::PUT, "/recharges"),
             (Method::GET, "/recharges/callback"),
+            (Method::GET, "/recharges/R0123456789ABCDEFGHJKMNPQR/cancel"),
             (Method::TRACE, "/recharges"),
             (Method::POST, "/health"),
         ] {

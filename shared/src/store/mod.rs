@@ -9,6 +9,7 @@ mod addresses;
 mod cancellation;
 mod fault;
 mod item;
+mod listing;
 mod orders;
 mod parked;
 mod row;
@@ -16,6 +17,7 @@ mod settlement;
 mod users;
 
 pub use addresses::{AddressClaim, AddressOwner, AddressStored};
+pub use listing::{OrderFilter, OrderPosition, OrderPositions};
 pub use orders::{Due, Placed, Written};
 pub use settlement::Settled;
 pub use users::{Balance, LedgerLine, LedgerPage};

@@ -1,0 +1,211 @@
+//! Query strings: known names only, each at most once, every value in its grammar.
+
+use std::collections::BTreeMap;
+
+use aws_smithy_types::date_time::{DateTime, Format};
+use lambda_http::Request;
+
+use super::cursor;
+use super::error::{ApiError, ErrorCode};
+use crate::domain::{MerchantId, OrderReference, OrderState, Timestamp, UserId};
+
+/// Entries of a page, unless the caller wants fewer or more.
+pub const LIMIT_DEFAULT: i32 = 20;
+/// The most entries of a page.
+pub const LIMIT_MAX: i32 = 100;
+
+/// The parameters of `GET /recharges`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListOrders {
+    /// Only this user's.
+    pub user: Option<UserId>,
+    /// Only in this state.
+    pub state: Option<OrderState>,
+    /// Only the one with this reference.
+    pub reference: Option<OrderReference>,
+    /// Only recorded then or later.
+    pub from: Option<Timestamp>,
+    /// Only recorded before.
+    pub to: Option<Timestamp>,
+    /// Entries of the page.
+    pub limit: i32,
+    /// Where to go on.
+    pub position: Option<String>,
+    scope: Vec<String>,
+}
+
+/// The parameters of `GET /users/{userId}/ledger`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListLedger {
+    /// Entries of the page.
+    pub limit: i32,
+    /// Where to go on.
+    pub position: Option<String>,
+    scope: Vec<String>,
+}
+
+impl ListOrders {
+    /// Reads the query of `merchant`'s request.
+    pub fn read(request: &Request, merchant: &MerchantId) -> Result<ListOrders, ApiError> {
+        const NAMES: [&str; 7] =
+            ["userId", "status", "orderReference", "from", "to", "limit", "cursor"];
+        let given = Parameters::read(request, &NAMES)?;
+        let filters = ["userId", "status", "orderReference", "from", "to"].map(|n| given.text(n));
+        let mut scope = vec!["orders".to_owned(), merchant.as_str().to_owned()];
+        scope.extend(filters.iter().map(|filter| filter.unwrap_or("").to_owned()));
+        let states = OrderState::ALL.map(OrderState::as_str).join(", ");
+        let time = "must be an RFC 3339 time like 2026-01-31T23:59:59Z";
+        Ok(ListOrders {
+            user: given.parsed("userId", UserId::parse, "must be 1 to 64 of [A-Za-z0-9_-]")?,
+            state: given.parsed(
+                "status",
+                OrderState::parse,
+                &format!("must be one of {states}"),
+            )?,
+            reference: given.parsed(
+                "orderReference",
+                OrderReference::parse,
+                "must be 1 to 64 of [A-Za-z0-9._-]",
+            )?,
+            from: given.parsed("from", parse_time, time)?,
+            to: given.parsed("to", parse_time, time)?,
+            limit: given.limit()?,
+            position: given.position(&scope)?,
+            scope,
+        })
+    }
+
+    /// The cursor for the entries after `position`.
+    pub fn cursor(&self, position: &str) -> String {
+        cursor::seal(&borrowed(&self.scope), position)
+    }
+}
+
+impl ListLedger {
+    /// Reads the query of `merchant`'s request for the ledger of `user`.
+    pub fn read(
+        request: &Request,
+        merchant: &MerchantId,
+        user: &UserId,
+    ) -> Result<ListLedger, ApiError> {
+        let given = Parameters::read(request, &["limit", "cursor"])?;
+        let scope = ["ledger", merchant.as_str(), user.as_str()].map(str::to_owned).to_vec();
+        Ok(ListLedger { limit: given.limit()?, position: given.position(&scope)?, scope })
+    }
+
+    /// The cursor for the entries after `position`.
+    pub fn cursor(&self, position: &str) -> String {
+        cursor::seal(&borrowed(&self.scope), position)
+    }
+}
+
+fn borrowed(scope: &[String]) -> Vec<&str> {
+    scope.iter().map(String::as_str).collect()
+}
+
+struct Parameters(BTreeMap<String, (&'static str, String)>);
+
+impl Parameters {
+    fn read(request: &Request, names: &[&'static str]) -> Result<Parameters, ApiError> {
+        let mut found = BTreeMap::new();
+        let query = request.uri().query().unwrap_or("");
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let Some(known) = names.iter().copied().find(|known| *known == name) else {
+                let message = format!("unknown parameter; known ones are {}", names.join(", "));
+                return Err(ApiError::new(ErrorCode::InvalidArgument, message));
+            };
+            if found.insert(name.into_owned(), (known, value.into_owned())).is_some() {
+                return Err(ApiError::field(known, "appears twice"));
+            }
+        }
+        Ok(Parameters(found))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|(_, value)| value.as_str())
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        issue: &str,
+    ) -> Result<Option<T>, ApiError> {
+        let Some((name, value)) = self.0.get(name) else { return Ok(None) };
+        parse(value).map(Some).ok_or_else(|| ApiError::field(name, issue))
+    }
+
+    fn limit(&self) -> Result<i32, ApiError> {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let parse = |text: &str| text.parse().ok().filter(|_| digits(text));
+        let in_range = |text: &str| parse(text).filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        let issue = format!("must be an integer from 1 to {LIMIT_MAX}");
+        Ok(self.parsed("limit", in_range, &issue)?.unwrap_or(LIMIT_DEFAULT))
+    }
+
+    fn position(&self, scope: &[String]) -> Result<Option<String>, ApiError> {
+        let open = |text: &str| cursor::open(&borrowed(scope), text);
+        self.parsed("cursor", open, "was not given out for this list")
+    }
+}
+
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let time = DateTime::from_str(text, Format::DateTimeWithOffset).ok()?;
+    time.to_millis()
+        .ok()
+        .filter(|millis| (0..10_000_000_000_000).contains(millis))
+        .map(Timestamp::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<ListOrders, ApiError> {
+        let mut request = Request::default();
+        *request.uri_mut() = format!("https://localhost/recharges?{query}").parse().unwrap();
+        ListOrders::read(&request, &MerchantId::parse("m_a").unwrap())
+    }
+
+    #[test]
+    fn filters_are_read_in_their_grammar() {
+        let list = read("userId=u_1&status=SUCCESS&from=2026-01-31T00:00:00Z&limit=7").unwrap();
+        assert_eq!(list.user, UserId::parse("u_1"));
+        assert_eq!((list.state, list.limit), (Some(OrderState::Success), 7));
+        assert_eq!(list.from, Some(Timestamp::from_secs(1_769_817_600)));
+        let offset = read("to=2026-01-31T01:00:00%2B01:00").unwrap();
+        assert_eq!(offset.to, Some(Timestamp::from_secs(1_769_817_600)));
+        assert_eq!(read("").unwrap().limit, LIMIT_DEFAULT);
+    }
+
+    #[test]
+    fn each_wrong_parameter_is_named() {
+        for (query, field) in [
+            ("userId=u%201", "userId"),
+            ("status=success", "status"),
+            ("status=", "status"),
+            ("orderReference=a/b", "orderReference"),
+            ("from=yesterday", "from"),
+            ("to=1700000000", "to"),
+            ("to=-0001-01-01T00:00:00Z", "to"),
+            ("limit=0", "limit"),
+            ("limit=101", "limit"),
+            ("limit=%2B5", "limit"),
+            ("cursor=00", "cursor"),
+            ("limit=1&limit=2", "limit"),
+        ] {
+            let error = read(query).expect_err(query);
+            assert_eq!(error.field.map(|(name, _)| name), Some(field), "{query}");
+        }
+        assert_eq!(read("user=u_1").unwrap_err().code, ErrorCode::InvalidArgument);
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_its_filters() {
+        let cursor = read("status=SUCCESS").unwrap().cursor("1#O#R1");
+        let again = read(&format!("status=SUCCESS&cursor={cursor}")).unwrap();
+        assert_eq!(again.position.as_deref(), Some("1#O#R1"));
+        assert!(read(&format!("status=FAILED&cursor={cursor}")).is_err());
+        assert!(read(&format!("cursor={cursor}")).is_err());
+    }
+}
