@@ -10,7 +10,9 @@ import sys
 # Per function: the actions that its role allows, by resource. Exact: more is as wrong as less.
 ROLES = {
     "CreateOrder": {
-        "Table": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "Table": {
+            "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem",
+        },
         "ClientKeysSecret": {"secretsmanager:GetSecretValue"},
         "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
     },
@@ -42,8 +44,8 @@ MANAGED = [{"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWrite
 
 ENVIRONMENT = {
     "CreateOrder": {
-        "TABLE_NAME", "CLIENT_KEYS_SECRET", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS",
-        "DEFAULT_PROVIDER",
+        "TABLE_NAME", "CLIENT_AUTH", "CLIENT_KEYS_SECRET", "PROVIDER_KEYS_SECRET",
+        "PROVIDER_SETTINGS", "DEFAULT_PROVIDER",
     },
     "Webhook": {
         "SETTLEMENT_QUEUE_URL", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS", "DEFAULT_PROVIDER",
@@ -52,7 +54,7 @@ ENVIRONMENT = {
         "TABLE_NAME", "SETTLEMENT_DEAD_LETTER_QUEUE_URL", "SETTLEMENT_MAX_RECEIVE_COUNT",
         "PROVIDER_SETTINGS",
     },
-    "StatusQuery": {"TABLE_NAME", "CLIENT_KEYS_SECRET"},
+    "StatusQuery": {"TABLE_NAME", "CLIENT_AUTH", "CLIENT_KEYS_SECRET"},
     "ReconcilePoller": {
         "TABLE_NAME", "SETTLEMENT_QUEUE_URL", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS",
         "DEFAULT_PROVIDER",
@@ -246,6 +248,7 @@ def the_table_has_the_keys_that_the_store_uses_and_never_forgets(stack):
     same("indexes", indexes, {
         "due": ([("HASH", "dueShard", "S"), ("RANGE", "dueAt", "N")], "KEYS_ONLY"),
         "owner": ([("HASH", "owner", "S"), ("RANGE", "ownerAt", "S")], "ALL"),
+        "orders": ([("HASH", "merchant", "S"), ("RANGE", "createdAt", "N")], "INCLUDE"),
     })
     assert "TimeToLiveSpecification" not in table, "uniqueness rows must not expire"
     same("billing", table["BillingMode"], "PAY_PER_REQUEST")

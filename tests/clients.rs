@@ -13,14 +13,14 @@ use recharge_tests::world::{Answered, simulate};
 use serde_json::{Value, json};
 
 const MINOR: i64 = 5_000_000;
-const OWN: ApiKey = API_KEYS[0];
-const FOREIGN: ApiKey = API_KEYS[1];
+const OWN: ApiKey<'_> = API_KEYS[0];
+const FOREIGN: ApiKey<'_> = API_KEYS[1];
 
-async fn get(world: &World, key: ApiKey, target: &str) -> Answered {
+async fn get(world: &World, key: ApiKey<'_>, target: &str) -> Answered {
     world.send(&world.signed_as(key, ("GET", target), "", "")).await
 }
 
-async fn post(world: &World, key: ApiKey, target: &str, body: &str) -> Answered {
+async fn post(world: &World, key: ApiKey<'_>, target: &str, body: &str) -> Answered {
     world.send(&world.signed_as(key, ("POST", target), body, "")).await
 }
 

@@ -11,17 +11,17 @@ use serde_json::Value;
 
 /// A merchant's key, as the local stack knows it.
 #[derive(Debug, Clone, Copy)]
-pub struct ApiKey {
+pub struct ApiKey<'a> {
     /// Its public name.
-    pub id: &'static str,
+    pub id: &'a str,
     /// What it signs with.
-    pub secret: &'static str,
+    pub secret: &'a str,
     /// Whose it is.
-    pub merchant: &'static str,
+    pub merchant: &'a str,
 }
 
 /// The local stack's merchants.
-pub const API_KEYS: [ApiKey; 2] = [
+pub const API_KEYS: [ApiKey<'static>; 2] = [
     ApiKey { id: "demo", secret: "demo-secret-0123456789abcdef0123456789ab", merchant: "m_demo" },
     ApiKey { id: "demo2", secret: "demo2-secret-0123456789abcdef0123456789a", merchant: "m_demo2" },
 ];
@@ -58,7 +58,7 @@ impl Client {
     /// Signs with `key` and sends; `idempotency_key` may be empty.
     pub async fn signed(
         &self,
-        key: ApiKey,
+        key: ApiKey<'_>,
         (method, path): (&str, &str),
         body: &str,
         idempotency_key: &str,

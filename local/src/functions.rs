@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Request, RequestExt, Response};
 use lambda_runtime::{Context, LambdaEvent};
+use recharge_shared::app::admission::Admission;
 use recharge_shared::auth::Authenticator;
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{ProviderName, Timestamp};
@@ -113,6 +114,7 @@ impl Functions {
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
         Ok(Functions {
             create_order: create_order::Deps {
+                admission: Admission::new(store.clone()),
                 store: store.clone(),
                 auth: auth.clone(),
                 providers: providers()?,
@@ -153,7 +155,9 @@ impl Functions {
         let Ok(Some(request)) = request else { return failed_invocation() };
         let request = request.with_lambda_context(self.context(request_id, 10));
         let Ok(response) = match function {
-            HttpFunction::CreateOrder => create_order::handle(&self.create_order, request).await,
+            HttpFunction::CreateOrder => {
+                Box::pin(create_order::handle(&self.create_order, request)).await
+            }
             HttpFunction::Webhook => webhook::handle(&self.webhook, request).await,
             HttpFunction::StatusQuery => status_query::handle(&self.status_query, request).await,
         };

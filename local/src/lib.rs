@@ -9,6 +9,7 @@ pub mod demo;
 pub mod events;
 pub mod functions;
 pub mod gateway;
+pub mod operate;
 pub mod serve;
 pub mod sim;
 pub mod stack;

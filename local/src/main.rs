@@ -1,10 +1,11 @@
-//! `recharge`: the whole bundle on one machine, the demo, and a signing client.
+//! `recharge`: the whole bundle on one machine, the demo, a signing client, and the operator's commands.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use recharge_local::call::{API_KEYS, Client};
+use recharge_local::call::{API_KEYS, ApiKey, Client};
+use recharge_local::operate::{self, Keys, Merchants, Target, UserChange};
 use recharge_local::{demo, serve};
 
 #[derive(Parser)]
@@ -14,7 +15,7 @@ struct Arguments {
     #[arg(long, default_value_t = 9000, global = true)]
     port: u16,
     /// Port of the AWS protocols (DynamoDB, SQS, Secrets Manager).
-    #[arg(long, default_value_t = 9001)]
+    #[arg(long, default_value_t = 9001, global = true)]
     aws_port: u16,
     /// Where the state is kept.
     #[arg(long, default_value = ".recharge")]
@@ -45,6 +46,33 @@ enum Command {
         /// The API key to sign with.
         #[arg(long = "as", default_value = "demo")]
         api_key: String,
+        /// Its secret, if it is none of the local stack's own keys.
+        #[arg(long)]
+        secret: Option<String>,
+    },
+    /// Client keys: list, create, rotate, revoke.
+    Keys {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        command: Keys,
+    },
+    /// Merchants: show, set.
+    Merchants {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        command: Merchants,
+    },
+    /// A merchant's users: suspend, resume, register.
+    Users {
+        #[command(flatten)]
+        target: Target,
+        change: UserChange,
+        /// Whose user.
+        merchant: String,
+        /// The user.
+        user: String,
     },
 }
 
@@ -61,9 +89,22 @@ fn main() -> ExitCode {
                 serve::run(arguments.port, arguments.aws_port, dir.as_deref()).await
             }
             Some(Command::Demo) => demo::run().await,
-            Some(Command::Call { method, path, body, key, api_key }) => {
+            Some(Command::Call { method, path, body, key, api_key, secret }) => {
                 let idempotency_key = key.unwrap_or_else(|| fresh_key(&method));
-                call(arguments.port, (&method, &path), &body, (&api_key, &idempotency_key)).await
+                let api_key = known_key(&api_key, secret.as_deref())?;
+                call(arguments.port, (&method, &path), &body, (api_key, &idempotency_key)).await
+            }
+            Some(Command::Keys { target, command }) => {
+                let deployment = target.open(arguments.aws_port).await?;
+                say(operate::keys(&deployment, command).await)
+            }
+            Some(Command::Merchants { target, command }) => {
+                let deployment = target.open(arguments.aws_port).await?;
+                say(operate::merchants(&deployment, command).await)
+            }
+            Some(Command::Users { target, change, merchant, user }) => {
+                let deployment = target.open(arguments.aws_port).await?;
+                say(operate::user(&deployment, change, (&merchant, &user)).await)
             }
         }
     });
@@ -71,6 +112,22 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+fn say(text: Result<String, String>) -> Result<(), String> {
+    println!("{}", text?);
+    Ok(())
+}
+
+fn known_key<'a>(id: &'a str, secret: Option<&'a str>) -> Result<ApiKey<'a>, String> {
+    if let Some(secret) = secret {
+        return Ok(ApiKey { id, secret, merchant: "" });
+    }
+    let known = || API_KEYS.map(|key| key.id).join(", ");
+    let key = API_KEYS.into_iter().find(|key| key.id == id);
+    key.ok_or_else(|| {
+        format!("unknown API key {id:?}; known are {}, others need --secret", known())
+    })
 }
 
 fn fail(error: &str) -> ExitCode {
@@ -90,11 +147,8 @@ async fn call(
     port: u16,
     (method, path): (&str, &str),
     body: &str,
-    (api_key, idempotency_key): (&str, &str),
+    (key, idempotency_key): (ApiKey<'_>, &str),
 ) -> Result<(), String> {
-    let known = || API_KEYS.map(|key| key.id).join(", ");
-    let key = API_KEYS.into_iter().find(|key| key.id == api_key);
-    let key = key.ok_or_else(|| format!("unknown API key {api_key:?}; known are {}", known()))?;
     let client = Client::new(format!("http://127.0.0.1:{port}"));
     let method = method.to_ascii_uppercase();
     let reply = client.signed(key, (&method, path), body, idempotency_key).await?;

@@ -104,6 +104,12 @@ pub struct Depth {
     pub dead: usize,
 }
 
+/// What the template's resources are called in a local stack.
+pub fn template_names() -> Result<Names, String> {
+    let template = Template::read(TEMPLATE, &BTreeMap::new(), EMBEDDED_URL);
+    names(&template.map_err(|error| error.to_string())?)
+}
+
 /// The services with the template's resources and the demo merchants' and provider's keys.
 pub async fn prepare(aws: &EmbeddedAws) -> Result<(Names, Vec<GatewayRoute>), String> {
     let template = Template::read(TEMPLATE, &BTreeMap::new(), EMBEDDED_URL);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 
 use crate::app::settle::Policies;
 use crate::auth::Authenticator;
@@ -51,10 +52,30 @@ impl Config {
         Config { sdk }
     }
 
+    /// Services that all answer at `url`, like those of the local stack.
+    pub fn of_endpoint(url: &str, credentials: Credentials) -> Config {
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(url)
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        Config { sdk }
+    }
+
+    /// A client of the table's service.
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.sdk)
+    }
+
+    /// A client of the secrets' service.
+    pub fn secrets(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.sdk)
+    }
+
     /// The table called `TABLE_NAME`.
     pub fn store(&self) -> Result<Store, ConfigError> {
-        let client = aws_sdk_dynamodb::Client::new(&self.sdk);
-        Ok(Store::new(client, variable("TABLE_NAME")?))
+        Ok(Store::new(self.dynamodb(), variable("TABLE_NAME")?))
     }
 
     /// The queue at `SETTLEMENT_QUEUE_URL`.
@@ -69,17 +90,23 @@ impl Config {
         Ok(DeadLetters::new(client, variable("SETTLEMENT_DEAD_LETTER_QUEUE_URL")?))
     }
 
-    /// Client authentication by the secret `CLIENT_KEYS_SECRET`.
+    /// Client authentication by the secret `CLIENT_KEYS_SECRET`; with `CLIENT_AUTH` =
+    /// `signature_or_jwt` also by the gateway's authorizer.
     pub fn authenticator(&self) -> Result<Authenticator, ConfigError> {
-        let client = aws_sdk_secretsmanager::Client::new(&self.sdk);
-        let keys = Secret::new(client, variable("CLIENT_KEYS_SECRET")?, CLIENT_KEYS);
-        Ok(Authenticator::new(Arc::new(keys), Arc::new(SystemClock)))
+        let trusts_authorizer = match variable("CLIENT_AUTH")?.as_str() {
+            "signature" => false,
+            "signature_or_jwt" => true,
+            _ => return Err(ConfigError("CLIENT_AUTH is unknown".to_owned())),
+        };
+        let keys = Secret::new(self.secrets(), variable("CLIENT_KEYS_SECRET")?, CLIENT_KEYS);
+        let authenticator = Authenticator::new(Arc::new(keys), Arc::new(SystemClock));
+        Ok(authenticator.trusting_authorizer(trusts_authorizer))
     }
 
     /// The providers of `PROVIDER_SETTINGS`, with their keys from the secret `PROVIDER_KEYS_SECRET`.
     pub fn providers(&self) -> Result<Providers, ConfigError> {
-        let client = aws_sdk_secretsmanager::Client::new(&self.sdk);
-        let keys = Arc::new(Secret::new(client, variable("PROVIDER_KEYS_SECRET")?, PROVIDER_KEYS));
+        let keys =
+            Arc::new(Secret::new(self.secrets(), variable("PROVIDER_KEYS_SECRET")?, PROVIDER_KEYS));
         let settings = provider_settings()?;
         let outbound: Arc<dyn Outbound> = Arc::new(HyperOutbound::new(settings.allow_http()));
         let all: Vec<Arc<dyn Provider>> = settings

@@ -118,7 +118,7 @@ impl World {
     /// A request signed by any merchant.
     pub fn signed_as(
         &self,
-        api_key: ApiKey,
+        api_key: ApiKey<'_>,
         (method, target): (&str, &str),
         body: &str,
         key: &str,

@@ -4,12 +4,14 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_util::future::join;
 use lambda_http::{Body, Request, RequestExt, Response};
+use recharge_shared::app::admission::Admission;
 use recharge_shared::app::cancel::cancel;
 use recharge_shared::app::create_order::{Context, Created, create_order};
 use recharge_shared::auth::{Authenticator, Caller, Scope};
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::TraceId;
+use recharge_shared::domain::{Merchant, TraceId};
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
 use recharge_shared::http::{Answer, ApiError, Route, order_body, render, route, trace_of};
 use recharge_shared::providers::Providers;
@@ -23,6 +25,8 @@ pub struct Deps {
     pub store: Store,
     /// Client keys.
     pub auth: Authenticator,
+    /// Who may create, and how fast.
+    pub admission: Admission,
     /// Where orders go.
     pub providers: Providers,
     /// Now.
@@ -43,23 +47,31 @@ async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answe
     }
     request::body(request, CREATE_BYTES_MAX)?;
     let caller = deps.auth.authenticate(request, Scope::RechargeWrite).await?;
+    let merchant = deps.admission.merchant(&caller.merchant, deps.clock.now()).await?;
     match route {
         Route::Cancel(id) => {
             request::no_members(request)?;
             let order = cancel(&deps.store, deps.clock.as_ref(), &caller.merchant, &id).await?;
             Ok(Answer::ok(order_body(&order)))
         }
-        _ => create(deps, request, &caller, trace).await,
+        _ => {
+            let now = deps.clock.now();
+            let pass = deps.admission.pass(&caller.merchant, &merchant, now).await?;
+            let created = create(deps, request, (&caller, &merchant), trace);
+            let (created, ()) = join(created, deps.admission.pay(pass)).await;
+            created
+        }
     }
 }
 
 async fn create(
     deps: &Deps,
     request: &Request,
-    caller: &Caller,
+    (caller, merchant): (&Caller, &Merchant),
     trace: &TraceId,
 ) -> Result<Answer, ApiError> {
     let (key, command) = request::create_order(request)?;
+    deps.admission.user(&caller.merchant, merchant, &command.user).await?;
     let context = Context {
         store: &deps.store,
         providers: &deps.providers,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use create_order::{Deps, handle};
 use lambda_http::{Error, Request, run, service_fn};
+use recharge_shared::app::admission::Admission;
 use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::config::Config;
 use recharge_shared::telemetry;
@@ -12,8 +13,10 @@ use recharge_shared::telemetry;
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env().await;
+    let store = config.store()?;
     let deps = Deps {
-        store: config.store()?,
+        admission: Admission::new(store.clone()),
+        store,
         auth: config.authenticator()?,
         providers: config.providers()?,
         clock: Arc::new(SystemClock),

@@ -47,6 +47,7 @@ async fn the_binary_answers_its_events() {
 async fn a_missing_setting_stops_the_start() {
     let settings = [
         "TABLE_NAME",
+        "CLIENT_AUTH",
         "CLIENT_KEYS_SECRET",
         "PROVIDER_KEYS_SECRET",
         "PROVIDER_SETTINGS",

@@ -52,6 +52,6 @@ async fn the_binary_answers_its_events() {
 
 #[tokio::test]
 async fn a_missing_setting_stops_the_start() {
-    let settings = ["TABLE_NAME", "CLIENT_KEYS_SECRET"];
+    let settings = ["TABLE_NAME", "CLIENT_AUTH", "CLIENT_KEYS_SECRET"];
     Bench::open().await.refuses_to_start_without(BINARY, &settings).await;
 }

@@ -143,6 +143,10 @@ async fn kill_nine_under_load_loses_no_acknowledged_callback() {
     const BURST_FOR: Duration = Duration::from_millis(80);
     let dir = Scratch::new("kill-nine");
     let mut bundle = Bundle::start(dir.path());
+    let aws_port = bundle.aws_url.rsplit(':').next().unwrap();
+    let unlimited = ["merchants", "set", DEMO.merchant, "--rate", "10000", "--burst", "10000"];
+    let (code, out, errors) = run(&[&unlimited[..], &["--aws-port", aws_port]].concat()).await;
+    assert_eq!((code, out.contains("10000 per second")), (0, true), "{errors}");
     let told = Arc::new(Told::default());
     let mut unsettled_in_all = 0;
     for kill in 1..=KILLS {

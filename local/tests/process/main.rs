@@ -176,3 +176,39 @@ async fn a_jump_of_the_clock_disturbs_neither_worker_nor_schedule() {
     timeout(Duration::from_secs(5), found).await.unwrap();
     check_books(&drained(&client).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_makes_rotates_and_revokes_keys_and_sets_merchants_up() {
+    let bundle = Bundle::start_on("0", &["--memory"]);
+    let aws_port = bundle.aws_url.rsplit(':').next().unwrap();
+    let operate = async |command: &[&str]| {
+        let (code, out, errors) = run(&[command, &["--aws-port", aws_port]].concat()).await;
+        (code, format!("{out}{errors}"))
+    };
+    let (code, made) = operate(&["keys", "create", "shop", "--merchant", "m_shop"]).await;
+    assert_eq!(code, 0, "{made}");
+    let secret = after(&made, "secret").trim().to_owned();
+    let list = ["call", "GET", "/recharges", "--as", "shop", "--secret", &secret];
+    let list = [&list[..], &["--port", bundle.port()]].concat();
+    let (code, out, _) = run(&list).await;
+    assert!(code == 0 && out.contains("\"recharges\": []"), "{out}");
+
+    let (code, rotated) = operate(&["keys", "rotate", "shop", "--overlap", "3600"]).await;
+    assert!(code == 0 && !rotated.contains(&secret), "{rotated}");
+    let (_, keys) = operate(&["keys", "list"]).await;
+    assert!(keys.contains("m_shop") && keys.contains("former secret until"), "{keys}");
+    assert!(!keys.contains(&secret) && !keys.contains(DEMO.secret), "{keys}");
+    let (code, out, _) = run(&list).await;
+    assert_eq!(code, 0, "the old secret is good for an hour: {out}");
+
+    assert_eq!(operate(&["keys", "revoke", "shop"]).await.0, 0);
+    let (code, refused) = operate(&["keys", "revoke", "shop"]).await;
+    assert_eq!((code, refused.as_str()), (1, "recharge: there is no key of that name\n"));
+    let set = ["merchants", "set", "m_shop", "--rate", "5", "--users", "registered"];
+    assert!(operate(&set).await.1.contains("5 per second, 100 at once"));
+    assert_eq!(operate(&["users", "suspend", "m_shop", "u_9"]).await.0, 0);
+    let (_, shown) = operate(&["merchants", "show", "m_shop"]).await;
+    assert!(shown.contains("registered") && shown.contains("u_9"), "{shown}");
+    let (code, refused) = operate(&["keys", "create", "x", "--merchant", "a b"]).await;
+    assert_eq!((code, refused.contains("a merchant is")), (1, true), "{refused}");
+}

@@ -1,15 +1,18 @@
 //! Client authentication: who calls, with which scopes. Constant-time, fail closed, and every
 //! refusal of a signature looks the same from outside.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use lambda_http::{Request, RequestExt};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+mod authorizer;
+pub mod keys;
+pub mod registry;
+
+use self::keys::{ClientKey, ClientKeysDocument, SECRETS_MAX};
 use crate::clock::Clock;
 use crate::domain::MerchantId;
 use crate::http::request::header;
@@ -19,41 +22,57 @@ use crate::secrets::{Secret, Versions};
 /// How far the client's clock may be off, in seconds, either way.
 const WINDOW_SECS: i64 = 300;
 
+/// What a signed request carries.
+const SIGNATURE_HEADERS: [&str; 3] = ["x-api-key", "x-timestamp", "x-signature"];
+
 /// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Scope {
     /// Create and change recharges.
-    #[serde(rename = "recharge:write")]
     RechargeWrite,
     /// Read recharges, balances and ledgers.
-    #[serde(rename = "recharge:read")]
     RechargeRead,
     /// Pay out.
-    #[serde(rename = "withdraw:write")]
     WithdrawWrite,
     /// Operate.
-    #[serde(rename = "admin")]
     Admin,
 }
 
-/// One key of the document.
-#[derive(Clone, Deserialize)]
-pub struct ClientKey {
-    merchant: String,
-    secret: String,
-    scopes: Vec<Scope>,
-}
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Scope; 4] =
+        [Scope::RechargeWrite, Scope::RechargeRead, Scope::WithdrawWrite, Scope::Admin];
 
-impl fmt::Debug for ClientKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientKey").field("merchant", &self.merchant).finish_non_exhaustive()
+    /// The word in documents, tokens and commands.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scope::RechargeWrite => "recharge:write",
+            Scope::RechargeRead => "recharge:read",
+            Scope::WithdrawWrite => "withdraw:write",
+            Scope::Admin => "admin",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(word: &str) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|scope| scope.as_str() == word)
     }
 }
 
-/// The document of client keys: `{"<keyId>": {"merchant": …, "secret": …, "scopes": […]}}`.
-/// A key that is not in the current version is revoked; one that is may also be used with the secret
-/// that it had in the previous version.
-pub type ClientKeysDocument = BTreeMap<String, ClientKey>;
+impl From<Scope> for &'static str {
+    fn from(scope: Scope) -> &'static str {
+        scope.as_str()
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Scope, &'static str> {
+        Scope::parse(&word).ok_or("unknown scope")
+    }
+}
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +88,7 @@ pub struct Caller {
 pub struct Authenticator {
     keys: Arc<Secret<ClientKeysDocument>>,
     clock: Arc<dyn Clock>,
+    trusts_authorizer: bool,
 }
 
 struct Claim<'a> {
@@ -80,7 +100,14 @@ struct Claim<'a> {
 impl Authenticator {
     /// Checks against `keys`, by `clock`.
     pub fn new(keys: Arc<Secret<ClientKeysDocument>>, clock: Arc<dyn Clock>) -> Authenticator {
-        Authenticator { keys, clock }
+        Authenticator { keys, clock, trusts_authorizer: false }
+    }
+
+    /// Whether a request without a signature may be the one of the merchant that the gateway's JWT
+    /// authorizer names. Only for an API whose routes all have that authorizer.
+    #[must_use]
+    pub fn trusting_authorizer(self, trusts_authorizer: bool) -> Authenticator {
+        Authenticator { trusts_authorizer, ..self }
     }
 
     /// Reads the keys, so that the first request does not wait for them.
@@ -88,16 +115,29 @@ impl Authenticator {
         let _ = self.keys.get(self.clock.now()).await;
     }
 
-    /// Who signed `request`, if the key has `scope`.
+    /// Who sent `request`, if the key or token has `scope`.
     pub async fn authenticate(&self, request: &Request, scope: Scope) -> Result<Caller, ApiError> {
+        let is_signed = SIGNATURE_HEADERS.iter().any(|name| request.headers().contains_key(*name));
+        let (caller, scopes) = if self.trusts_authorizer && !is_signed {
+            authorizer::caller(request)?
+        } else {
+            self.signer(request).await?
+        };
+        if !scopes.contains(&scope) {
+            return Err(ApiError::new(ErrorCode::Forbidden, "the key lacks the scope"));
+        }
+        Ok(caller)
+    }
+
+    async fn signer(&self, request: &Request) -> Result<(Caller, Vec<Scope>), ApiError> {
         let now = self.clock.now();
         let claim = claim(request, now.secs())?;
         let keys = self.keys.get(now).await?;
-        let mut key = signer(&keys, &claim);
+        let mut key = signer(&keys, &claim, now.secs());
         if key.is_none()
             && let Some(keys) = self.keys.renew(now).await?
         {
-            key = signer(&keys, &claim);
+            key = signer(&keys, &claim, now.secs());
         }
         let Some(key) = key else {
             tracing::info!(verified = false, "client signature");
@@ -106,10 +146,7 @@ impl Authenticator {
         let merchant = MerchantId::parse(&key.merchant)
             .ok_or_else(|| ApiError::unavailable("a client key names no merchant"))?;
         tracing::info!(verified = true, key = claim.key_id, merchant = %merchant, "client signature");
-        if !key.scopes.contains(&scope) {
-            return Err(ApiError::new(ErrorCode::Forbidden, "the key lacks the scope"));
-        }
-        Ok(Caller { merchant, key_id: claim.key_id.to_owned() })
+        Ok((Caller { merchant, key_id: claim.key_id.to_owned() }, key.scopes))
     }
 }
 
@@ -120,7 +157,7 @@ fn signature_invalid() -> ApiError {
 fn claim(request: &Request, now_secs: i64) -> Result<Claim<'_>, ApiError> {
     let of = |name| header(request, name);
     let sent = |name: &str| request.headers().contains_key(name);
-    if !(sent("x-api-key") && sent("x-timestamp") && sent("x-signature")) {
+    if !SIGNATURE_HEADERS.into_iter().all(sent) {
         let message = "send X-Api-Key, X-Timestamp and X-Signature";
         return Err(ApiError::new(ErrorCode::Unauthenticated, message));
     }
@@ -159,19 +196,33 @@ fn read_signature(text: &str) -> Option<[u8; 32]> {
     Some(signature)
 }
 
-/// The key that made the claim's signature, with its current or its previous secret. An unknown key
+/// The key that made the claim's signature, with one of the secrets that are good now. An unknown key
 /// costs as much as a known one.
-fn signer(keys: &Versions<ClientKeysDocument>, claim: &Claim<'_>) -> Option<ClientKey> {
+fn signer(
+    keys: &Versions<ClientKeysDocument>,
+    claim: &Claim<'_>,
+    now_secs: i64,
+) -> Option<ClientKey> {
     let current = keys.current.get(claim.key_id);
-    let previous = keys.previous.as_ref().and_then(|document| document.get(claim.key_id));
-    let previous = previous.filter(|old| current.is_some_and(|key| key.merchant == old.merchant));
-    let by_current = fits(current, claim);
-    let by_previous = fits(previous, claim);
-    current.filter(|_| by_current || by_previous).cloned()
+    let secrets = current.map(|key| key.secrets(now_secs, || former(keys, claim.key_id, key)));
+    // Always as many, whichever fits: how long it takes tells nothing of the key.
+    let mut secrets = secrets.unwrap_or_default();
+    secrets.resize(SECRETS_MAX, "");
+    let fitting = secrets.into_iter().filter(|secret| fits(secret, claim)).count();
+    current.filter(|_| fitting > 0).cloned()
 }
 
-fn fits(key: Option<&ClientKey>, claim: &Claim<'_>) -> bool {
-    let secret = key.map_or("", |key| key.secret.as_str());
+/// The secret that the key had in the document before this one.
+fn former<'a>(
+    keys: &'a Versions<ClientKeysDocument>,
+    key_id: &str,
+    key: &ClientKey,
+) -> Option<&'a str> {
+    let former = keys.previous.as_ref()?.get(key_id)?;
+    (former.merchant == key.merchant).then_some(former.secret.as_str())
+}
+
+fn fits(secret: &str, claim: &Claim<'_>) -> bool {
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
     let equal = mac.chain_update(&claim.signed).verify_slice(&claim.signature).is_ok();
     equal && !secret.is_empty()

@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod hash;
 pub mod ids;
 pub mod ledger;
+pub mod merchant;
 pub mod money;
 pub mod order;
 pub mod policy;
@@ -21,6 +22,7 @@ pub use ids::{
     IdempotencyKey, MerchantId, OrderId, OrderReference, ProviderName, TraceId, UserId, UserMark,
 };
 pub use ledger::{Account, Entry, EntryKind};
+pub use merchant::{Merchant, UserAccess};
 pub use money::{Currency, Money, MoneyError};
 pub use order::{Deposit, Order, Transition};
 pub use policy::Policy;

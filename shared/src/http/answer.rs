@@ -4,7 +4,7 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::{Value, json};
 
-use super::error::{ApiError, ErrorCode};
+use super::error::ApiError;
 use crate::domain::TraceId;
 
 /// What a handler wants to say.
@@ -80,8 +80,8 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
                 .status(error.code.status())
                 .header("content-type", "application/problem+json")
                 .header("cache-control", "no-store");
-            if error.code == ErrorCode::ServiceUnavailable {
-                builder = builder.header("retry-after", "1");
+            if let Some(secs) = error.retry_after_secs {
+                builder = builder.header("retry-after", secs);
             }
             if let Some(allow) = error.allow {
                 builder = builder.header("allow", allow);

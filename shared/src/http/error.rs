@@ -24,6 +24,8 @@ pub enum ErrorCode {
     NotFound,
     /// 405: the route exists, not with this verb.
     MethodNotAllowed,
+    /// 409: the same request is being worked on.
+    RequestInProgress,
     /// 409: something else stands in the way.
     Conflict,
     /// 413: more bytes than are read.
@@ -32,13 +34,41 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// 422: the key was used for another request.
     IdempotencyKeyReused,
+    /// 429: too many creates; come again later.
+    RateLimited,
     /// 500: our bug.
     InternalError,
+    /// 502: the payment provider answered what cannot be.
+    ProviderError,
     /// 503: come again.
     ServiceUnavailable,
+    /// 503: the payment provider is away; come again.
+    ProviderUnavailable,
 }
 
 impl ErrorCode {
+    /// Every code.
+    pub const ALL: [ErrorCode; 18] = [
+        ErrorCode::InvalidArgument,
+        ErrorCode::CallbackUrlNotAllowed,
+        ErrorCode::Unauthenticated,
+        ErrorCode::SignatureInvalid,
+        ErrorCode::TimestampOutOfRange,
+        ErrorCode::Forbidden,
+        ErrorCode::NotFound,
+        ErrorCode::MethodNotAllowed,
+        ErrorCode::RequestInProgress,
+        ErrorCode::Conflict,
+        ErrorCode::PayloadTooLarge,
+        ErrorCode::UnsupportedMediaType,
+        ErrorCode::IdempotencyKeyReused,
+        ErrorCode::RateLimited,
+        ErrorCode::InternalError,
+        ErrorCode::ProviderError,
+        ErrorCode::ServiceUnavailable,
+        ErrorCode::ProviderUnavailable,
+    ];
+
     /// The word in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,12 +80,16 @@ impl ErrorCode {
             ErrorCode::Forbidden => "FORBIDDEN",
             ErrorCode::NotFound => "NOT_FOUND",
             ErrorCode::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            ErrorCode::RequestInProgress => "REQUEST_IN_PROGRESS",
             ErrorCode::Conflict => "CONFLICT",
             ErrorCode::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             ErrorCode::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             ErrorCode::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            ErrorCode::RateLimited => "RATE_LIMITED",
             ErrorCode::InternalError => "INTERNAL_ERROR",
+            ErrorCode::ProviderError => "PROVIDER_ERROR",
             ErrorCode::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+            ErrorCode::ProviderUnavailable => "PROVIDER_UNAVAILABLE",
         }
     }
 
@@ -69,12 +103,14 @@ impl ErrorCode {
             ErrorCode::Forbidden => 403,
             ErrorCode::NotFound => 404,
             ErrorCode::MethodNotAllowed => 405,
-            ErrorCode::Conflict => 409,
+            ErrorCode::RequestInProgress | ErrorCode::Conflict => 409,
             ErrorCode::PayloadTooLarge => 413,
             ErrorCode::UnsupportedMediaType => 415,
             ErrorCode::IdempotencyKeyReused => 422,
+            ErrorCode::RateLimited => 429,
             ErrorCode::InternalError => 500,
-            ErrorCode::ServiceUnavailable => 503,
+            ErrorCode::ProviderError => 502,
+            ErrorCode::ServiceUnavailable | ErrorCode::ProviderUnavailable => 503,
         }
     }
 }
@@ -90,6 +126,8 @@ pub struct ApiError {
     pub field: Option<(&'static str, String)>,
     /// Verbs that the route knows, for 405.
     pub allow: Option<&'static str>,
+    /// Whole seconds after which to come again, for 429 and 503.
+    pub retry_after_secs: Option<u32>,
     /// For the log only.
     pub cause: Option<String>,
 }
@@ -97,7 +135,8 @@ pub struct ApiError {
 impl ApiError {
     /// An error with a sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
-        ApiError { code, message: message.into(), field: None, allow: None, cause: None }
+        let (message, retry_after_secs) = (message.into(), None);
+        ApiError { code, message, field: None, allow: None, retry_after_secs, cause: None }
     }
 
     /// 400 for one member: `issue` completes the sentence that starts with its name.
@@ -118,10 +157,16 @@ impl ApiError {
         ApiError { allow: Some(allow), ..error }
     }
 
+    /// 429: to come again after `secs` seconds.
+    pub fn rate_limited(secs: u32) -> ApiError {
+        let error = ApiError::new(ErrorCode::RateLimited, "too many requests: slow down");
+        ApiError { retry_after_secs: Some(secs), ..error }
+    }
+
     /// 503.
     pub fn unavailable(cause: impl Into<String>) -> ApiError {
         let error = ApiError::new(ErrorCode::ServiceUnavailable, "temporarily unavailable: retry");
-        ApiError { cause: Some(cause.into()), ..error }
+        ApiError { cause: Some(cause.into()), retry_after_secs: Some(1), ..error }
     }
 
     fn internal(cause: impl Into<String>) -> ApiError {

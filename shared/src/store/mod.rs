@@ -6,10 +6,12 @@ use std::fmt;
 use aws_sdk_dynamodb::Client;
 
 mod addresses;
+mod bucket;
 mod cancellation;
 mod fault;
 mod item;
 mod listing;
+mod merchants;
 mod orders;
 mod parked;
 mod row;
@@ -17,6 +19,7 @@ mod settlement;
 mod users;
 
 pub use addresses::{AddressClaim, AddressOwner, AddressStored};
+pub use bucket::{Take, Taken};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};
 pub use orders::{Due, Placed, Written};
 pub use settlement::Settled;

@@ -39,6 +39,8 @@ struct Request {
     version_id: Option<String>,
     version_stage: Option<String>,
     version_stages: Option<Vec<String>>,
+    remove_from_version_id: Option<String>,
+    move_to_version_id: Option<String>,
 }
 
 impl Request {
@@ -74,6 +76,7 @@ impl Secrets {
             "CreateSecret" => create(&mut vault, &request, now_ms).map(Some),
             "GetSecretValue" => get_value(&vault, &request).map(Some),
             "PutSecretValue" => put_value(&mut vault, &request, now_ms).map(Some),
+            "UpdateSecretVersionStage" => update_stage(&mut vault, &request).map(Some),
             "UpdateSecret" => update(&mut vault, &request, now_ms).map(Some),
             "DescribeSecret" => vault.find(request.id()?).map(|secret| Some(describe(secret))),
             "ListSecrets" => Ok(Some(list(&vault))),
@@ -137,6 +140,16 @@ fn put_value(vault: &mut Vault, request: &Request, now_ms: i64) -> Result<Value,
     let answer = json!({
         "ARN": secret.arn, "Name": secret.name, "VersionId": id, "VersionStages": stages,
     });
+    vault.save(secret)?;
+    Ok(answer)
+}
+
+fn update_stage(vault: &mut Vault, request: &Request) -> Result<Value, SecretsError> {
+    let mut secret = vault.find(request.id()?)?.clone();
+    let stage = request.version_stage.as_deref().ok_or_else(|| missing("VersionStage"))?;
+    let (from, to) = (&request.remove_from_version_id, &request.move_to_version_id);
+    secret.update_stage(stage, (from.as_deref(), to.as_deref()))?;
+    let answer = json!({ "ARN": secret.arn, "Name": secret.name });
     vault.save(secret)?;
     Ok(answer)
 }

@@ -134,6 +134,38 @@ impl Secret {
         Ok(id)
     }
 
+    /// Takes a stage from one version and gives it to another; refused when the first does not have it.
+    pub fn update_stage(
+        &mut self,
+        stage: &str,
+        (from, to): (Option<&str>, Option<&str>),
+    ) -> Result<(), SecretsError> {
+        let refuse = |message: &str| SecretsError::new(Kind::InvalidParameterException, message);
+        let holder = self.with_stage(stage).map(|(id, _)| id.to_owned());
+        if to.is_some() && from == to {
+            return Err(refuse("The versions are the same."));
+        }
+        if holder.as_deref() != from && holder.as_deref() != to {
+            return Err(refuse("The staging label is attached to another version."));
+        }
+        match to {
+            Some(to) if !self.versions.contains_key(to) => {
+                Err(SecretsError::new(Kind::ResourceNotFoundException, "There is no such version."))
+            }
+            Some(to) => {
+                self.move_stage(stage, to);
+                Ok(())
+            }
+            None if stage == CURRENT => Err(refuse("AWSCURRENT can only be moved.")),
+            None => {
+                for version in self.versions.values_mut() {
+                    version.stages.retain(|held| held != stage);
+                }
+                Ok(())
+            }
+        }
+    }
+
     fn move_stage(&mut self, stage: &str, to: &str) {
         let holder = self.with_stage(stage).map(|(id, _)| id.to_owned());
         for version in self.versions.values_mut() {

@@ -1,0 +1,247 @@
+//! The operator's commands: client keys, merchants, users. They change Secrets Manager and the table,
+//! of the running local stack or of an AWS account; functions notice within a minute.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use clap::{Args, Subcommand, ValueEnum};
+use recharge_shared::auth::Scope;
+use recharge_shared::auth::keys::{self, ClientKeysDocument};
+use recharge_shared::auth::registry::KeyRegistry;
+use recharge_shared::clock::{Clock, SystemClock};
+use recharge_shared::config::Config;
+use recharge_shared::domain::merchant::CREATES_MAX;
+use recharge_shared::domain::{Merchant, MerchantId, UserAccess, UserId};
+use recharge_shared::store::Store;
+
+use crate::stack;
+
+/// Which deployment the commands change.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Change an AWS account, by the environment's credentials and region, instead of the local stack.
+    #[arg(long, global = true, requires_all = ["table", "client_keys"])]
+    aws: bool,
+    /// The table, with --aws.
+    #[arg(long, global = true)]
+    table: Option<String>,
+    /// Name or ARN of the secret with the client keys, with --aws.
+    #[arg(long, global = true)]
+    client_keys: Option<String>,
+}
+
+/// `recharge keys …`
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Shows the keys, without their secrets.
+    List,
+    /// Makes a key and prints its secret, once.
+    Create {
+        /// The key's name.
+        key: String,
+        /// Whose it is.
+        #[arg(long)]
+        merchant: String,
+        /// What it may do; recharge:write and recharge:read without this.
+        #[arg(long = "scope")]
+        scopes: Vec<String>,
+    },
+    /// Gives a key a new secret and prints it, once; the old one stays good for a while.
+    Rotate {
+        /// The key's name.
+        key: String,
+        /// How long the old secret stays good, in seconds.
+        #[arg(long, default_value_t = 86_400)]
+        overlap: u64,
+    },
+    /// Takes a key away; it stops within a minute.
+    Revoke {
+        /// The key's name.
+        key: String,
+    },
+}
+
+/// `recharge merchants …`
+#[derive(Debug, Subcommand)]
+pub enum Merchants {
+    /// Shows a merchant's settings.
+    Show {
+        /// The merchant.
+        merchant: String,
+    },
+    /// Changes what is given and leaves the rest.
+    Set {
+        /// The merchant.
+        merchant: String,
+        /// Whether it may create and cancel.
+        #[arg(long)]
+        suspended: Option<bool>,
+        /// Who its users are: open or registered.
+        #[arg(long)]
+        users: Option<String>,
+        /// Creates per second.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(CREATES_MAX)))]
+        rate: Option<u32>,
+        /// Creates at once after a pause.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(CREATES_MAX)))]
+        burst: Option<u32>,
+    },
+}
+
+/// What may happen to a user.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum UserChange {
+    /// Nothing is created for it any more.
+    Suspend,
+    /// The end of a suspension.
+    Resume,
+    /// Makes it known, for merchants whose users are registered.
+    Register,
+}
+
+/// The deployment that a [`Target`] means.
+#[derive(Debug)]
+pub struct Deployment {
+    store: Store,
+    keys: KeyRegistry,
+}
+
+impl Target {
+    /// Connects to it; `aws_port` is the local stack's.
+    pub async fn open(&self, aws_port: u16) -> Result<Deployment, String> {
+        if let (true, Some(table), Some(secret)) = (self.aws, &self.table, &self.client_keys) {
+            let config = Config::from_env().await;
+            let store = Store::new(config.dynamodb(), table.clone());
+            return Ok(Deployment {
+                store,
+                keys: KeyRegistry::new(config.secrets(), secret.clone()),
+            });
+        }
+        let names = stack::template_names()?;
+        let credentials = Credentials::new("local", "local", None, None, "local");
+        let config = Config::of_endpoint(&format!("http://127.0.0.1:{aws_port}"), credentials);
+        let store = Store::new(config.dynamodb(), names.table);
+        Ok(Deployment { store, keys: KeyRegistry::new(config.secrets(), names.client_keys) })
+    }
+}
+
+/// Carries out a command about keys; what to print.
+pub async fn keys(deployment: &Deployment, command: Keys) -> Result<String, String> {
+    let registry = &deployment.keys;
+    let changed = match command {
+        Keys::List => {
+            let document = registry.read().await.map_err(|error| error.to_string())?;
+            return Ok(list(&document));
+        }
+        Keys::Create { key, merchant, scopes } => {
+            let merchant = parse_merchant(&merchant)?;
+            let scopes = parse_scopes(&scopes)?;
+            let secret = new_secret()?;
+            let change = |document: &mut ClientKeysDocument| {
+                keys::create(document, &key, &merchant, &scopes, secret.clone())
+            };
+            registry.change(change).await.map(|()| format!("key     {key}\nsecret  {secret}"))
+        }
+        Keys::Rotate { key, overlap } => {
+            let secret = new_secret()?;
+            let now = SystemClock.now();
+            let until = now.plus(Duration::from_secs(overlap)).secs();
+            let change = |document: &mut ClientKeysDocument| {
+                keys::rotate(document, &key, secret.clone(), (now.secs(), until))
+            };
+            registry.change(change).await.map(|()| format!("key     {key}\nsecret  {secret}"))
+        }
+        Keys::Revoke { key } => {
+            let change = |document: &mut ClientKeysDocument| keys::revoke(document, &key);
+            registry
+                .change(change)
+                .await
+                .map(|()| format!("revoked {key}; it stops within a minute"))
+        }
+    };
+    changed.map_err(|error| error.to_string())
+}
+
+fn list(document: &ClientKeysDocument) -> String {
+    let line = |(id, key): (&String, &keys::ClientKey)| {
+        let scopes: Vec<&str> = key.scopes().iter().map(|scope| scope.as_str()).collect();
+        let former = key.former_until().map(|until| format!("  former secret until {until}"));
+        let (merchant, scopes) = (key.merchant(), scopes.join(" "));
+        format!("{id:<16} {merchant:<16} {scopes}{}", former.unwrap_or_default())
+    };
+    document.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Carries out a command about merchants; what to print.
+pub async fn merchants(deployment: &Deployment, command: Merchants) -> Result<String, String> {
+    let store = &deployment.store;
+    let read = async |id: &MerchantId| store.merchant(id).await.map_err(|error| error.to_string());
+    match command {
+        Merchants::Show { merchant } => {
+            let id = parse_merchant(&merchant)?;
+            Ok(show(&id, &read(&id).await?))
+        }
+        Merchants::Set { merchant, suspended, users, rate, burst } => {
+            let id = parse_merchant(&merchant)?;
+            let mut settings = read(&id).await?;
+            let users = users.map(|word| UserAccess::parse(&word).ok_or("open or registered"));
+            settings.users = users.transpose()?.unwrap_or(settings.users);
+            settings.suspended = suspended.unwrap_or(settings.suspended);
+            settings.creates_per_second = rate.unwrap_or(settings.creates_per_second);
+            settings.burst = burst.unwrap_or(settings.burst);
+            store.set_merchant(&id, &settings).await.map_err(|error| error.to_string())?;
+            Ok(show(&id, &settings))
+        }
+    }
+}
+
+fn show(id: &MerchantId, merchant: &Merchant) -> String {
+    let Merchant { suspended, users, creates_per_second, burst, suspended_users } = merchant;
+    let suspended_users: Vec<&str> = suspended_users.iter().map(UserId::as_str).collect();
+    format!(
+        "merchant         {id}\nsuspended        {suspended}\nusers            {}\n\
+         creates          {creates_per_second} per second, {burst} at once\nsuspended users  {}",
+        users.as_str(),
+        suspended_users.join(" "),
+    )
+}
+
+/// Changes a user; what to print.
+pub async fn user(
+    deployment: &Deployment,
+    change: UserChange,
+    (merchant, user): (&str, &str),
+) -> Result<String, String> {
+    let id = parse_merchant(merchant)?;
+    let user = UserId::parse(user).ok_or("a user is 1 to 64 of [A-Za-z0-9_-]")?;
+    let store = &deployment.store;
+    let (done, word) = match change {
+        UserChange::Suspend => (store.suspend_user(&id, &user).await, "suspended"),
+        UserChange::Resume => (store.resume_user(&id, &user).await, "resumed"),
+        UserChange::Register => (store.register_user(&id, &user).await, "registered"),
+    };
+    done.map_err(|error| error.to_string())?;
+    Ok(format!("{word} {user} of {id}"))
+}
+
+fn parse_merchant(text: &str) -> Result<MerchantId, String> {
+    MerchantId::parse(text).ok_or_else(|| "a merchant is 1 to 64 of [A-Za-z0-9_-]".to_owned())
+}
+
+fn parse_scopes(words: &[String]) -> Result<Vec<Scope>, String> {
+    if words.is_empty() {
+        return Ok(vec![Scope::RechargeWrite, Scope::RechargeRead]);
+    }
+    let scope = |word: &String| {
+        let known = Scope::ALL.map(Scope::as_str).join(", ");
+        Scope::parse(word).ok_or_else(|| format!("unknown scope {word:?}; known are {known}"))
+    };
+    words.iter().map(scope).collect()
+}
+
+/// 256 bits from the operating system, as hex.
+fn new_secret() -> Result<String, String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(hex::encode(bytes))
+}

@@ -1,0 +1,113 @@
+//! Merchants as operators set them up: one partition per merchant with its settings and its suspended
+//! users, and a row per registered user beside the user's other rows.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+
+use super::fault::StoreFault;
+use super::row::{Row, damaged, key, n, number, parsed, s, text};
+use super::users::user_key;
+use super::{Store, StoreError};
+use crate::domain::{Merchant, MerchantId, UserAccess, UserId};
+
+const SETTINGS: &str = "M";
+const SUSPENDED: &str = "S#";
+const REGISTERED: &str = "U";
+
+fn merchant_pk(merchant: &MerchantId) -> String {
+    format!("M#{merchant}")
+}
+
+impl Store {
+    /// The merchant as it was set up; the defaults when it never was.
+    pub async fn merchant(&self, id: &MerchantId) -> Result<Merchant, StoreError> {
+        let mut merchant = Merchant::default();
+        let mut start = None;
+        loop {
+            let request = self.client.query().table_name(&self.table);
+            let output = request
+                .key_condition_expression("pk = :merchant")
+                .expression_attribute_values(":merchant", s(merchant_pk(id)))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+                .send()
+                .await
+                .map_err(|error| StoreFault::of(&error))?;
+            for row in output.items() {
+                read(row, &mut merchant)?;
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(merchant);
+            }
+        }
+    }
+
+    /// Writes the merchant's settings; its suspended users stay as they are.
+    pub async fn set_merchant(
+        &self,
+        id: &MerchantId,
+        merchant: &Merchant,
+    ) -> Result<(), StoreError> {
+        let mut row = key(&merchant_pk(id), SETTINGS);
+        let mut put = |name: &str, value| row.insert(name.to_owned(), value);
+        put("suspended", AttributeValue::Bool(merchant.suspended));
+        put("users", s(merchant.users.as_str()));
+        put("createsPerSecond", n(merchant.creates_per_second));
+        put("burst", n(merchant.burst));
+        self.put(row).await
+    }
+
+    /// Suspends the user.
+    pub async fn suspend_user(&self, id: &MerchantId, user: &UserId) -> Result<(), StoreError> {
+        self.put(key(&merchant_pk(id), &format!("{SUSPENDED}{user}"))).await
+    }
+
+    /// Ends the user's suspension, if there is one.
+    pub async fn resume_user(&self, id: &MerchantId, user: &UserId) -> Result<(), StoreError> {
+        let key = key(&merchant_pk(id), &format!("{SUSPENDED}{user}"));
+        let request = self.client.delete_item().table_name(&self.table).set_key(Some(key));
+        request.send().await.map_err(|error| StoreFault::of(&error))?;
+        Ok(())
+    }
+
+    /// Registers the user.
+    pub async fn register_user(&self, id: &MerchantId, user: &UserId) -> Result<(), StoreError> {
+        self.put(user_key(id, user, REGISTERED)).await
+    }
+
+    /// Whether the user is registered.
+    pub async fn is_registered(&self, id: &MerchantId, user: &UserId) -> Result<bool, StoreError> {
+        let key = user_key(id, user, REGISTERED);
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(key));
+        let output = request
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await
+            .map_err(|error| StoreFault::of(&error))?;
+        Ok(output.item.is_some())
+    }
+
+    async fn put(&self, row: HashMap<String, AttributeValue>) -> Result<(), StoreError> {
+        let request = self.client.put_item().table_name(&self.table).set_item(Some(row));
+        request.send().await.map_err(|error| StoreFault::of(&error))?;
+        Ok(())
+    }
+}
+
+fn read(row: &Row, merchant: &mut Merchant) -> Result<(), StoreError> {
+    let sk = text(row, "sk")?;
+    if let Some(user) = sk.strip_prefix(SUSPENDED) {
+        let user = UserId::parse(user).ok_or_else(|| damaged(row, "sk"))?;
+        merchant.suspended_users.insert(user);
+    } else if sk == SETTINGS {
+        let suspended = row.get("suspended").and_then(|value| value.as_bool().ok().copied());
+        merchant.suspended = suspended.ok_or_else(|| damaged(row, "suspended"))?;
+        merchant.users = parsed(row, "users", UserAccess::parse)?;
+        merchant.creates_per_second = number(row, "createsPerSecond")?;
+        merchant.burst = number(row, "burst")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! Who may create, and how fast: suspensions, registered users, and the token bucket under many
+//! instances at once.
+
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
+
+use futures_util::future::join_all;
+use recharge_local::aws::faults::{Fault, Faults};
+use recharge_shared::domain::{Merchant, MerchantId, UserAccess, UserId};
+use recharge_shared::store::Store;
+use recharge_tests::World;
+use recharge_tests::world::simulate;
+use serde_json::json;
+
+const MINOR: i64 = 5_000_000;
+
+fn demo() -> MerchantId {
+    MerchantId::parse("m_demo").unwrap()
+}
+
+fn store(world: &World) -> Store {
+    let aws = &world.stack.ground.aws;
+    Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone())
+}
+
+#[test]
+fn the_limit_holds_with_sixteen_instances_at_once() {
+    const CALLERS: u64 = 16;
+    const SECONDS: u64 = 10;
+    for seed in 0..3 {
+        simulate(seed, async || {
+            let world = World::new().await;
+            world.create("u_1", MINOR, "first").await;
+            let caller = async |caller: u64| {
+                let faults = Faults::none(world.clock().clone());
+                let functions = world.instance(&faults, 3);
+                let (mut admitted, mut refused) = (0_u64, 0_u64);
+                let until = tokio::time::Instant::now() + std::time::Duration::from_secs(SECONDS);
+                while tokio::time::Instant::now() < until {
+                    let key = format!("{caller}-{}", admitted + refused);
+                    let request = world.create_request("u_1", MINOR, &key);
+                    let answered = world.send_to(&functions, &request).await;
+                    if answered.status == 201 {
+                        admitted += 1;
+                    } else {
+                        assert_eq!(answered.status, 429, "{}", answered.text);
+                        assert_eq!(answered.json["errorCode"], "RATE_LIMITED");
+                        let wait: u64 =
+                            answered.headers["retry-after"].to_str().unwrap().parse().unwrap();
+                        assert!((1..=2).contains(&wait), "{wait}");
+                        refused += 1;
+                    }
+                    let pause_ms = fastrand::u64(20..120);
+                    tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
+                }
+                (admitted, refused)
+            };
+            let all = join_all((0..CALLERS).map(caller)).await;
+            let admitted: u64 = all.iter().map(|(admitted, _)| admitted).sum();
+            let refused: u64 = all.iter().map(|(_, refused)| refused).sum();
+            let Merchant { creates_per_second, burst, .. } = Merchant::default();
+            let allowed = u64::from(burst) + u64::from(creates_per_second) * SECONDS;
+            println!("seed {seed}: {admitted} of {allowed} allowed, {refused} refused");
+            assert!(admitted * 10 <= allowed * 11 && admitted * 10 >= allowed * 9, "{admitted}");
+            assert!(refused > allowed, "it was to be overrun: {refused}");
+            // A refused create has left nothing: no order more than were admitted, at the provider too.
+            let made = usize::try_from(admitted + 1).unwrap();
+            assert_eq!((world.books().orders.len(), world.trader.provider_orders()), (made, made));
+        });
+    }
+}
+
+#[test]
+fn a_refused_create_may_come_again_with_its_key() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let merchant = Merchant { creates_per_second: 1, burst: 2, ..Merchant::default() };
+        store(&world).set_merchant(&demo(), &merchant).await.unwrap();
+        let mut refused = None;
+        for number in 0..6 {
+            let key = format!("k-{number}");
+            if world.create("u_1", MINOR, &key).await.status == 429 {
+                refused = Some(key);
+                break;
+            }
+        }
+        let key = refused.unwrap();
+        world.pass(2).await;
+        assert_eq!(world.create("u_1", MINOR, &key).await.status, 201);
+    });
+}
+
+#[test]
+fn creates_are_counted_although_the_bucket_was_away_for_a_while() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let merchant = Merchant { creates_per_second: 1, burst: 20, ..Merchant::default() };
+        store(&world).set_merchant(&demo(), &merchant).await.unwrap();
+        world.create("u_1", MINOR, "first").await;
+        // Payments to the bucket are the updates that go out beside an order's own write.
+        let faults = Faults::new(world.clock().clone(), |call| {
+            let lost = call.operation == "UpdateItem" && call.index < 40;
+            if lost { Fault::Throttle } else { Fault::None }
+        });
+        let functions = world.instance(&faults, 1);
+        let mut admitted = 0;
+        for number in 0..60 {
+            let request = world.create_request("u_1", MINOR, &format!("k-{number}"));
+            admitted += u32::from(world.send_to(&functions, &request).await.status == 201);
+        }
+        assert!((15..=40).contains(&admitted), "{admitted}");
+        world.let_pass(5).await;
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn nothing_is_created_for_suspended_merchants_and_users_or_for_unregistered_ones() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let store = store(&world);
+        let user = |id: &str| UserId::parse(id).unwrap();
+        let created = world.create("u_1", MINOR, "k-1").await;
+        let order = created.json["orderId"].as_str().unwrap().to_owned();
+
+        store.suspend_user(&demo(), &user("u_2")).await.unwrap();
+        world.pass(60).await;
+        let refused = world.create("u_2", MINOR, "k-2").await;
+        assert_eq!((refused.status, &refused.json["errorCode"]), (403, &json!("FORBIDDEN")));
+        assert_eq!(refused.json["details"][0]["field"], "userId");
+        store.resume_user(&demo(), &user("u_2")).await.unwrap();
+        world.pass(60).await;
+        assert_eq!(world.create("u_2", MINOR, "k-2").await.status, 201);
+
+        let merchant = Merchant { users: UserAccess::Registered, ..Merchant::default() };
+        store.set_merchant(&demo(), &merchant).await.unwrap();
+        store.register_user(&demo(), &user("u_3")).await.unwrap();
+        world.pass(60).await;
+        assert_eq!(world.create("u_3", MINOR, "k-3").await.status, 201);
+        let refused = world.create("u_4", MINOR, "k-4").await;
+        assert_eq!((refused.status, &refused.json["errorCode"]), (404, &json!("NOT_FOUND")));
+
+        let merchant = Merchant { suspended: true, ..Merchant::default() };
+        store.set_merchant(&demo(), &merchant).await.unwrap();
+        world.pass(60).await;
+        let refused = world.create("u_1", MINOR, "k-5").await;
+        assert_eq!((refused.status, &refused.json["errorCode"]), (403, &json!("FORBIDDEN")));
+        let cancel = world.signed(("POST", &format!("/recharges/{order}/cancel")), "", "");
+        assert_eq!(world.send(&cancel).await.status, 403);
+        assert_eq!(world.books().orders.len(), 3);
+
+        // Money that is on the way arrives.
+        let callback = world.pay(&order, None);
+        world.deliver(&callback).await;
+        world.settle().await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+    });
+}
