@@ -240,6 +240,7 @@ fn parse_scopes(words: &[String]) -> Result<Vec<Scope>, String> {
 }
 
 /// 256 bits from the operating system, as hex.
+#[expect(clippy::disallowed_methods, reason = "the one place that makes secrets")]
 fn new_secret() -> Result<String, String> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;

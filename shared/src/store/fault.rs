@@ -68,6 +68,7 @@ impl Budget {
     }
 
     /// Waits before the next try; `Err` when the budget is used up.
+    #[expect(clippy::disallowed_methods, reason = "pauses are random, so that writers part")]
     pub(super) async fn pause(&mut self, what: &str) -> Result<(), StoreError> {
         self.tries_left = self.tries_left.saturating_sub(1);
         if self.tries_left == 0 {
