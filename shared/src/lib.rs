@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod http;
+pub mod json;
 pub mod outbound;
 pub mod outbound_hyper;
 pub mod providers;

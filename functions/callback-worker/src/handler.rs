@@ -35,8 +35,10 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
     for (position, message) in event.payload.records.iter().enumerate() {
         let decoded = SettlementMessage::decode(message.body.as_deref().unwrap_or(""));
         let order = match &decoded {
-            Ok(decoded) => decoded.evidence.order_id.to_string(),
-            Err(_) => position.to_string(),
+            Ok(decoded) if decoded.evidence.order_id.is_some() => {
+                decoded.evidence.order_text().to_owned()
+            }
+            _ => position.to_string(),
         };
         by_order.entry(order).or_default().push(Record { position, message, decoded });
     }
@@ -82,7 +84,7 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
 }
 
 async fn one(deps: &Deps, message: &SettlementMessage) -> Result<(), String> {
-    let order = message.evidence.order_id.as_str();
+    let order = message.evidence.order_text();
     match settle(&deps.store, &deps.policies, deps.clock.as_ref(), message).await {
         Ok(outcome) => {
             let reason = match outcome {

@@ -37,7 +37,7 @@ async fn receive(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answ
     };
     let provider = deps.providers.get(name.as_ref()).ok_or_else(ApiError::not_found)?;
     let callback = RawCallback {
-        content_type: request::header(request, "content-type"),
+        headers: request.headers(),
         body: request::body(request, CALLBACK_BYTES_MAX)?,
         received_at: deps.clock.now(),
     };
@@ -48,11 +48,11 @@ async fn receive(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answ
     })?;
     tracing::info!(
         provider = provider_name,
-        order = evidence.order_id.as_str(),
+        order = evidence.order_text(),
         kind = evidence.kind.as_str(),
         stale = evidence.stale,
         "callback verified for order {}",
-        evidence.order_id,
+        evidence.order_text(),
     );
     let message = SettlementMessage { trace: trace.clone(), evidence };
     let sent = deps.queue.send(&message).await;

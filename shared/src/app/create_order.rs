@@ -76,8 +76,13 @@ pub async fn create_order(
         provider: (provider.name().as_str(), provider.account()),
     };
     // Both at once: one round trip to the table stands before the provider call.
-    let (placed, address) =
-        futures_util::future::join(context.store.place(&order), context.store.address(owner)).await;
+    let address = async {
+        match provider.needs_address() {
+            true => context.store.address(owner).await,
+            false => Ok(None),
+        }
+    };
+    let (placed, address) = futures_util::future::join(context.store.place(&order), address).await;
     match placed? {
         Placed::New => {
             tracing::info!(order = order.id.as_str(), "order {} recorded", order.id);

@@ -41,7 +41,11 @@ pub async fn settle(
     let evidence = &message.evidence;
     for _ in 0..RACES_MAX {
         let now = clock.now();
-        let Some(order) = store.order(&evidence.order_id).await? else {
+        let found = match &evidence.order_id {
+            Some(id) => store.order(id).await?,
+            None => None,
+        };
+        let Some(order) = found else {
             return park(store, message, ParkReason::UnknownOrder, None, clock).await;
         };
         let policy = policies.get(&order.provider).copied().unwrap_or_default();
@@ -76,7 +80,7 @@ pub async fn settle(
             (Settled::Raced, _, _) => {}
         }
     }
-    Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_id)))
+    Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
 }
 
 async fn park(
@@ -88,7 +92,7 @@ async fn park(
 ) -> Result<Outcome, StoreError> {
     let written = store.park(&message.evidence, reason, order, clock.now()).await?;
     if written == Written::Now {
-        let order = message.evidence.order_id.as_str();
+        let order = message.evidence.order_text();
         tracing::warn!(order, reason = reason.as_str(), "evidence parked for an operator");
     }
     Ok(Outcome::Parked(reason))

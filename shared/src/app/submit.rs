@@ -35,31 +35,40 @@ impl Submission<'_> {
     /// Brings a new order to the provider. `deposit` is the user's address, if it is known already.
     pub async fn first(self, order: Order, deposit: Option<Deposit>) -> Result<Order, StoreError> {
         let deposit = match deposit {
-            Some(deposit) => Some(deposit),
-            None => self.address(&order).await?,
+            None if self.provider.needs_address() => self.address(&order).await?,
+            known => known,
         };
-        let Some(deposit) = deposit else { return self.put_off(order).await };
-        let answer = self.provider.create(&order, &deposit, self.clock.now()).await;
+        if deposit.is_none() && self.provider.needs_address() {
+            return self.put_off(order).await;
+        }
+        let answer = self.provider.create(&order, deposit.as_ref(), self.clock.now()).await;
         self.record(order, deposit, answer).await
     }
 
     /// Goes on with an order whose first attempt left no trace: asks before it sends again.
     pub async fn again(self, order: Order) -> Result<Order, StoreError> {
-        let owner = self.owner(&order);
-        let known = self.store.address(owner).await?;
+        let needs_address = self.provider.needs_address();
+        let known = match needs_address {
+            true => self.store.address(self.owner(&order)).await?,
+            false => None,
+        };
         if !self.provider.can_query() {
             return self.first(order, known).await;
         }
         match self.provider.query(&order, self.clock.now()).await {
             Answer::Done(Found::Nothing) => self.first(order, known).await,
             Answer::Done(Found::Open(accepted)) => {
-                let Some(deposit) = known else { return self.put_off(order).await };
-                self.record(order, deposit, Answer::Done(accepted)).await
+                if known.is_none() && needs_address {
+                    return self.put_off(order).await;
+                }
+                self.record(order, known, Answer::Done(accepted)).await
             }
             // Money speaks through the settlement queue; here it only says that the provider has it.
             Answer::Done(Found::Proof(_)) => {
-                let Some(deposit) = known else { return self.put_off(order).await };
-                self.record(order, deposit, Answer::Done(Accepted::default())).await
+                if known.is_none() && needs_address {
+                    return self.put_off(order).await;
+                }
+                self.record(order, known, Answer::Done(Accepted::default())).await
             }
             Answer::Declined(_) | Answer::Unknown(_) => self.put_off(order).await,
         }
@@ -114,7 +123,7 @@ impl Submission<'_> {
     async fn record(
         self,
         order: Order,
-        deposit: Deposit,
+        deposit: Option<Deposit>,
         answer: Answer<Accepted>,
     ) -> Result<Order, StoreError> {
         let (event, reason, accepted) = match answer {
@@ -136,7 +145,7 @@ impl Submission<'_> {
                 Step::AlreadyDone | Step::Refuse => order.clone(),
             };
             if event == OrderEvent::Accept {
-                next.deposit.get_or_insert_with(|| deposit.clone());
+                next.deposit = next.deposit.or_else(|| deposit.clone());
                 next.transaction_id = next.transaction_id.or(accepted.transaction_id.clone());
             }
             if next == order {

@@ -95,10 +95,11 @@ pub fn apply(order: &Order, evidence: &Evidence, policy: Policy, now: Timestamp)
     if order.provider != evidence.provider || order.account != evidence.account {
         return Decision::Park(ParkReason::WrongAccount);
     }
-    if order.id != evidence.order_id {
+    if Some(&order.id) != evidence.order_id.as_ref() {
         return Decision::Park(ParkReason::UnknownOrder);
     }
-    if UserMark::derive(&order.merchant, &order.user) != evidence.user_mark {
+    let mark = UserMark::derive(&order.merchant, &order.user);
+    if evidence.user_mark.as_ref().is_some_and(|named| *named != mark) {
         return Decision::Park(ParkReason::WrongUser);
     }
     match evidence.kind {
@@ -235,8 +236,8 @@ mod tests {
             provider: order.provider.clone(),
             account: order.account.clone(),
             payment_id: order.id.to_string(),
-            user_mark: UserMark::derive(&order.merchant, &order.user),
-            order_id: order.id,
+            user_mark: Some(UserMark::derive(&order.merchant, &order.user)),
+            order_id: Some(order.id),
             kind,
             source: Source::Callback,
             stale: false,
@@ -335,7 +336,7 @@ mod tests {
         check(pending, &Evidence { provider: other, ..paid(500) }, EXACT, "parked:wrong_account");
         let account = "OTHER".to_owned();
         check(pending, &Evidence { account, ..paid(500) }, EXACT, "parked:wrong_account");
-        let user_mark = UserMark::parse("M0000000000000000000000000").unwrap();
+        let user_mark = UserMark::parse("M0000000000000000000000000");
         check(pending, &Evidence { user_mark, ..paid(500) }, EXACT, "parked:wrong_user");
         let usd = evidence(EvidenceKind::Paid(Money::new(500, Currency::Usd)));
         check(pending, &usd, EXACT, "parked:wrong_currency");

@@ -61,10 +61,10 @@ pub struct Evidence {
     pub account: String,
     /// The payment's identity within that account, for ever.
     pub payment_id: String,
-    /// The order that the provider names.
-    pub order_id: OrderId,
-    /// The user that the provider names.
-    pub user_mark: UserMark,
+    /// The order that the provider names; `None` when it is none of ours, or none is named.
+    pub order_id: Option<OrderId>,
+    /// The user that the provider names, where its statements name one.
+    pub user_mark: Option<UserMark>,
     /// What it says.
     pub kind: EvidenceKind,
     /// Who brought it.
@@ -83,6 +83,11 @@ pub struct Evidence {
 pub const RAW_BYTES_MAX: usize = 400;
 
 impl Evidence {
+    /// The order's id, for logs; empty without one.
+    pub fn order_text(&self) -> &str {
+        self.order_id.as_ref().map_or("", OrderId::as_str)
+    }
+
     /// The same for every delivery of the same statement, whatever path it took.
     pub fn identity(&self) -> String {
         let amount = match self.kind {
@@ -93,8 +98,8 @@ impl Evidence {
             self.provider.as_str(),
             &self.account,
             &self.payment_id,
-            self.order_id.as_str(),
-            self.user_mark.as_str(),
+            self.order_text(),
+            self.user_mark.as_ref().map_or("", UserMark::as_str),
             self.kind.as_str(),
             &amount,
         ];

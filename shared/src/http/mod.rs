@@ -3,7 +3,6 @@
 mod answer;
 mod cursor;
 mod error;
-mod json;
 mod order;
 pub mod query;
 pub mod request;
@@ -11,6 +10,5 @@ mod route;
 
 pub use answer::{Answer, render, trace_of};
 pub use error::{ApiError, ErrorCode};
-pub use json::Strict;
 pub use order::{balances_body, ledger_body, order_body, orders_body};
 pub use route::{Route, route};

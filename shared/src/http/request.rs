@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::answer::invocation_of;
 use super::error::{ApiError, ErrorCode};
-use super::json::Strict;
 use crate::domain::{
     CreateOrder, Currency, IdempotencyKey, Money, OrderReference, ProviderName, UserId,
 };
+use crate::json::Strict;
 
 /// The longest create body.
 pub const CREATE_BYTES_MAX: usize = 64 * 1024;

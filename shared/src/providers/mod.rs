@@ -6,10 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 
 use crate::domain::{Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark};
 
 pub mod settings;
+pub mod standard;
 pub mod trader;
 
 /// What became of a call to a provider. "Unknown" is never a decline: it is resolved by asking.
@@ -43,12 +45,23 @@ pub enum Found {
 
 /// A callback as it came in: nothing of it is believed yet.
 pub struct RawCallback<'a> {
-    /// The `Content-Type` header, if any.
-    pub content_type: Option<&'a str>,
+    /// The headers as they came.
+    pub headers: &'a HeaderMap,
     /// The bytes after the gateway's base64 was undone.
     pub body: &'a [u8],
     /// When it reached us.
     pub received_at: Timestamp,
+}
+
+impl<'a> RawCallback<'a> {
+    /// A header that appears once and is visible ASCII.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for RawCallback<'_> {
@@ -107,8 +120,16 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// A new deposit address for the user. Not idempotent: ask [`Provider::find_address`] first.
     async fn new_address(&self, user: &UserMark, now: Timestamp) -> Answer<Deposit>;
 
+    /// Whether an order needs the user's deposit address. Providers that say no are never asked for one.
+    fn needs_address(&self) -> bool;
+
     /// Registers the order under its own id; doing so again is harmless.
-    async fn create(&self, order: &Order, deposit: &Deposit, now: Timestamp) -> Answer<Accepted>;
+    async fn create(
+        &self,
+        order: &Order,
+        deposit: Option<&Deposit>,
+        now: Timestamp,
+    ) -> Answer<Accepted>;
 
     /// Asks what became of the order.
     async fn query(&self, order: &Order, now: Timestamp) -> Answer<Found>;

@@ -5,16 +5,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::app::settle::Policies;
-use crate::domain::ProviderName;
+use crate::domain::{Policy, ProviderName};
 use crate::outbound::Outbound;
 use crate::providers::Provider;
+use crate::providers::standard::{self, Standard};
 use crate::providers::trader::{self, Trader};
 use crate::secrets::{ProviderKeys, ProviderKeysDocument, Secret};
 
 /// What is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError(String);
+
+impl SettingsError {
+    pub(super) fn new(why: &str) -> SettingsError {
+        SettingsError(why.to_owned())
+    }
+}
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,34 +33,70 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
+/// One provider's settings, by the member `kind`: `trader` (also without it) or `standard`.
+#[derive(Debug, Clone)]
+enum Account {
+    Trader(Box<trader::Settings>),
+    Standard(Box<standard::Settings>),
+}
+
+impl Account {
+    fn read(mut value: Value) -> Result<Account, SettingsError> {
+        let kind = value.as_object_mut().and_then(|members| members.remove("kind"));
+        let kind = kind.unwrap_or_else(|| "trader".into());
+        let read = match kind.as_str() {
+            Some("trader") => serde_json::from_value(value).map(Account::Trader),
+            Some("standard") => serde_json::from_value(value).map(Account::Standard),
+            _ => return Err(SettingsError::new("kind must be trader or standard")),
+        };
+        read.map_err(|error| SettingsError(error.to_string()))
+    }
+
+    const fn allow_http(&self) -> bool {
+        match self {
+            Account::Trader(settings) => settings.allow_http,
+            Account::Standard(settings) => settings.allow_http,
+        }
+    }
+
+    const fn policy(&self) -> Policy {
+        match self {
+            Account::Trader(settings) => settings.policy,
+            Account::Standard(settings) => settings.policy,
+        }
+    }
+}
+
 /// The settings of every configured provider.
 #[derive(Debug, Clone)]
 pub struct ProviderSettings {
-    traders: BTreeMap<ProviderName, trader::Settings>,
+    accounts: BTreeMap<ProviderName, Account>,
 }
 
 impl ProviderSettings {
     /// Reads the document; an unknown member is an error.
     pub fn parse(json: &str) -> Result<ProviderSettings, SettingsError> {
-        let entries: BTreeMap<String, trader::Settings> =
+        let entries: BTreeMap<String, Value> =
             serde_json::from_str(json).map_err(|error| SettingsError(error.to_string()))?;
-        let named = |(name, settings): (String, trader::Settings)| {
-            let name = ProviderName::parse(&name)
+        let named = |(name, settings): (String, Value)| {
+            let named = ProviderName::parse(&name)
                 .ok_or_else(|| SettingsError(format!("{name:?} is no provider name")))?;
-            Ok((name, settings))
+            let account = Account::read(settings);
+            let account = account.map_err(|error| SettingsError(format!("{name}: {error}")))?;
+            Ok((named, account))
         };
-        let traders = entries.into_iter().map(named).collect::<Result<_, _>>()?;
-        Ok(ProviderSettings { traders })
+        let accounts = entries.into_iter().map(named).collect::<Result<_, _>>()?;
+        Ok(ProviderSettings { accounts })
     }
 
     /// Whether any provider is reached over plain HTTP; for the local stack only.
     pub fn allow_http(&self) -> bool {
-        self.traders.values().any(|settings| settings.allow_http)
+        self.accounts.values().any(Account::allow_http)
     }
 
     /// The money rules of each provider.
     pub fn policies(&self) -> Policies {
-        self.traders.iter().map(|(name, settings)| (name.clone(), settings.policy)).collect()
+        self.accounts.iter().map(|(name, account)| (name.clone(), account.policy())).collect()
     }
 
     /// The adapters.
@@ -60,12 +105,20 @@ impl ProviderSettings {
         keys: &Arc<Secret<ProviderKeysDocument>>,
         outbound: &Arc<dyn Outbound>,
     ) -> Result<Vec<Arc<dyn Provider>>, SettingsError> {
-        let build = |(name, settings): (ProviderName, trader::Settings)| {
+        let build = |(name, account): (ProviderName, Account)| {
             let keys = ProviderKeys::new(keys.clone(), name.clone());
-            let trader = Trader::new(name, settings, keys, outbound.clone());
-            let trader = trader.map_err(|error| SettingsError(error.to_string()))?;
-            Ok(Arc::new(trader) as Arc<dyn Provider>)
+            let outbound = outbound.clone();
+            Ok(match account {
+                Account::Trader(settings) => {
+                    let trader = Trader::new(name, *settings, keys, outbound);
+                    Arc::new(trader.map_err(|error| SettingsError(error.to_string()))?)
+                        as Arc<dyn Provider>
+                }
+                Account::Standard(settings) => {
+                    Arc::new(Standard::new(name, *settings, keys, outbound)?)
+                }
+            })
         };
-        self.traders.into_iter().map(build).collect()
+        self.accounts.into_iter().map(build).collect()
     }
 }

@@ -48,8 +48,10 @@ struct Wire {
     provider: String,
     account: String,
     payment_id: String,
-    order_id: String,
-    user_mark: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user_mark: Option<String>,
     kind: String,
     /// Minor units; a string, so that no reader's number type cuts it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,8 +79,8 @@ impl SettlementMessage {
             provider: evidence.provider.to_string(),
             account: evidence.account.clone(),
             payment_id: evidence.payment_id.clone(),
-            order_id: evidence.order_id.to_string(),
-            user_mark: evidence.user_mark.to_string(),
+            order_id: evidence.order_id.as_ref().map(OrderId::to_string),
+            user_mark: evidence.user_mark.as_ref().map(UserMark::to_string),
             kind: evidence.kind.as_str().to_owned(),
             amount: paid.map(|amount| amount.minor().to_string()),
             currency: paid.map(|amount| amount.currency().code().to_owned()),
@@ -115,8 +117,8 @@ impl SettlementMessage {
                 provider: ProviderName::parse(&wire.provider).ok_or(Undecodable("provider"))?,
                 account: wire.account,
                 payment_id: wire.payment_id,
-                order_id: OrderId::parse(&wire.order_id).ok_or(Undecodable("orderId"))?,
-                user_mark: UserMark::parse(&wire.user_mark).ok_or(Undecodable("userMark"))?,
+                order_id: optional(wire.order_id, OrderId::parse, "orderId")?,
+                user_mark: optional(wire.user_mark, UserMark::parse, "userMark")?,
                 kind,
                 source: Source::parse(&wire.source).ok_or(Undecodable("source"))?,
                 stale: wire.stale,
@@ -126,6 +128,14 @@ impl SettlementMessage {
             },
         })
     }
+}
+
+fn optional<T>(
+    text: Option<String>,
+    parse: impl Fn(&str) -> Option<T>,
+    name: &'static str,
+) -> Result<Option<T>, Undecodable> {
+    text.map(|text| parse(&text).ok_or(Undecodable(name))).transpose()
 }
 
 /// The queue that feeds the worker.
@@ -186,8 +196,8 @@ mod tests {
                 provider: ProviderName::parse("trader").unwrap(),
                 account: "APPTEST0001".to_owned(),
                 payment_id: "R0123456789ABCDEFGHJKMNPQR".to_owned(),
-                order_id: OrderId::parse("R0123456789ABCDEFGHJKMNPQR").unwrap(),
-                user_mark: UserMark::parse("M0123456789ABCDEFGHJKMNPQR").unwrap(),
+                order_id: OrderId::parse("R0123456789ABCDEFGHJKMNPQR"),
+                user_mark: UserMark::parse("M0123456789ABCDEFGHJKMNPQR"),
                 kind,
                 source: Source::Callback,
                 stale: false,

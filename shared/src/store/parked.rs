@@ -60,8 +60,6 @@ pub(super) fn parked_row(
     put("provider", s(evidence.provider.as_str()));
     put("account", s(&evidence.account));
     put("paymentId", s(&evidence.payment_id));
-    put("order", s(evidence.order_id.as_str()));
-    put("userMark", s(evidence.user_mark.as_str()));
     put("kind", s(evidence.kind.as_str()));
     put("source", s(evidence.source.as_str()));
     put("digest", bytes(&evidence.digest));
@@ -71,6 +69,12 @@ pub(super) fn parked_row(
     if let EvidenceKind::Paid(amount) = evidence.kind {
         put("amount", n(amount.minor()));
         put("currency", s(amount.currency().code()));
+    }
+    if let Some(id) = &evidence.order_id {
+        put("order", s(id.as_str()));
+    }
+    if let Some(mark) = &evidence.user_mark {
+        put("userMark", s(mark.as_str()));
     }
     if let Some(order) = order {
         put("merchant", s(order.merchant.as_str()));

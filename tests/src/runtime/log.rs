@@ -3,7 +3,7 @@
 
 use recharge_local::call::API_KEYS;
 use recharge_local::stack::TRADER_KEY;
-use recharge_shared::http::Strict;
+use recharge_shared::json::Strict;
 use serde_json::Value;
 
 use super::events::{body, fields};

@@ -171,8 +171,8 @@ impl Trader {
             account: self.settings.appid.clone(),
             // The callback carries no transaction: the order is the payment's identity.
             payment_id: order_id.to_string(),
-            order_id,
-            user_mark,
+            order_id: Some(order_id),
+            user_mark: Some(user_mark),
             kind,
             source: Source::Callback,
             stale: false,
@@ -249,7 +249,19 @@ impl Provider for Trader {
         wire::new_address(&self.settings, envelope)
     }
 
-    async fn create(&self, order: &Order, deposit: &Deposit, now: Timestamp) -> Answer<Accepted> {
+    fn needs_address(&self) -> bool {
+        true
+    }
+
+    async fn create(
+        &self,
+        order: &Order,
+        deposit: Option<&Deposit>,
+        now: Timestamp,
+    ) -> Answer<Accepted> {
+        let Some(deposit) = deposit else {
+            return Answer::Unknown("the user's address is not known".to_owned());
+        };
         let mark = UserMark::derive(&order.merchant, &order.user);
         let username = username(&mark);
         let Some(amount) = self.request_amount(order.amount) else {
@@ -286,8 +298,8 @@ impl Provider for Trader {
     }
 
     async fn verify(&self, callback: RawCallback<'_>) -> Result<Evidence, Refusal> {
-        let RawCallback { content_type, body, received_at } = callback;
-        let mut fields = callback::decode(content_type, body).await?;
+        let RawCallback { body, received_at, .. } = callback;
+        let mut fields = callback::decode(callback.header("content-type"), body).await?;
         let notice = callback::read(&self.settings, &fields)?;
         let signature = fields.remove(SIGN).unwrap_or_default();
         let fits = |key: &str| verify(&self.settings.signing, &fields, key, &signature);

@@ -157,8 +157,9 @@ fn callback(key: &str, change: impl FnOnce(&mut Fields)) -> String {
 }
 
 async fn verify_as(bench: &Bench, content_type: &str, body: &[u8]) -> Result<Evidence, Refusal> {
-    let content_type = Some(content_type);
-    bench.trader.verify(RawCallback { content_type, body, received_at: NOW }).await
+    let mut headers = http::HeaderMap::new();
+    headers.insert("content-type", content_type.parse().unwrap());
+    bench.trader.verify(RawCallback { headers: &headers, body, received_at: NOW }).await
 }
 
 async fn verify_form(body: &str) -> Result<Evidence, Refusal> {
@@ -177,7 +178,7 @@ async fn a_genuine_callback_is_read_in_every_encoding() {
     let evidence = verify_form(&form).await.unwrap();
     assert_eq!(evidence.kind, EvidenceKind::Paid(Money::new(30_000_000, Currency::Usdt)));
     assert_eq!((evidence.payment_id.as_str(), evidence.account.as_str()), (ORDER, "APPTEST0001"));
-    assert_eq!((evidence.user_mark, evidence.stale), (mark(), false));
+    assert_eq!((evidence.user_mark, evidence.stale), (Some(mark()), false));
     assert!(!evidence.raw.contains("sign"), "the signature is not kept: {}", evidence.raw);
 
     let fields: Fields = form_urlencoded::parse(form.as_bytes()).into_owned().collect();
@@ -286,7 +287,7 @@ async fn nothing_is_believed_while_the_key_cannot_be_read() {
     let form = callback(KEY, |_| {});
     assert_eq!(verify_as(&bench, FORM, form.as_bytes()).await, Err(Refusal::KeysUnavailable));
     let deposit = Deposit { address: "T".repeat(34), network: "TRON".to_owned() };
-    let created = bench.trader.create(&order(), &deposit, NOW).await;
+    let created = bench.trader.create(&order(), Some(&deposit), NOW).await;
     assert!(matches!(created, Answer::Unknown(_)));
     assert!(bench.script.sent.lock().unwrap().is_empty());
 }
@@ -297,7 +298,7 @@ async fn create_with(answer: Result<(u16, &str), OutboundError>) -> Answer<Accep
     let answer = answer.map(|(status, body)| (status, body.to_owned()));
     bench.script.answers.lock().unwrap().push_back(answer);
     let deposit = Deposit { address: "T".repeat(34), network: "TRON".to_owned() };
-    bench.trader.create(&order(), &deposit, NOW).await
+    bench.trader.create(&order(), Some(&deposit), NOW).await
 }
 
 #[tokio::test]
@@ -306,7 +307,7 @@ async fn creates_send_what_the_contract_names_and_nothing_of_the_users_own() {
     let answer = Ok((200, r#"{"status":1,"data":{"msg":"ok","ordersn":"cz-01"}}"#.to_owned()));
     bench.script.answers.lock().unwrap().push_back(answer);
     let deposit = Deposit { address: "T".repeat(34), network: "TRON".to_owned() };
-    let created = bench.trader.create(&order(), &deposit, NOW).await;
+    let created = bench.trader.create(&order(), Some(&deposit), NOW).await;
     assert_eq!(created, Answer::Done(Accepted { transaction_id: Some("cz-01".to_owned()) }));
     let sent = bench.script.sent.lock().unwrap();
     let (path, fields) = &sent[0];
@@ -409,7 +410,7 @@ async fn a_query_proves_only_what_it_says_about_the_order_asked_for() {
     };
     let Answer::Done(Found::Proof(paid)) = query(json!({})).await else { panic!("paid") };
     assert_eq!(paid.kind, EvidenceKind::Paid(Money::new(30_000_000, Currency::Usdt)));
-    assert_eq!((paid.source, paid.user_mark), (Source::Query, mark()));
+    assert_eq!((paid.source, paid.user_mark), (Source::Query, Some(mark())));
     let Answer::Done(Found::Proof(failed)) = query(json!({"status": "2"})).await else {
         panic!("failed")
     };
@@ -432,7 +433,7 @@ async fn the_same_payment_has_one_identity_on_both_paths() {
     let mut form = verify_form(&callback(KEY, |_| {})).await.unwrap();
     let bench = bench();
     let order = order();
-    form.order_id = order.id.clone();
+    form.order_id = Some(order.id.clone());
     form.payment_id = order.id.to_string();
     let body = json!({"status": 1, "data": {
         "orderid": order.id.as_str(), "localusermark": mark().as_str(), "status": 1, "amount": "300000",

@@ -1,0 +1,126 @@
+//! Events made by hand, in the ways that they can be wrong.
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::*;
+
+const KEY: &str = "standard-test-key-0123456789";
+const ORDER: &str = "R0123456789ABCDEFGHJKMNPQR";
+const NOW: i64 = 1_700_000_000;
+
+fn event(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut event = json!({
+        "eventId": "evt_1", "type": "payment.succeeded", "orderId": ORDER, "providerTxnId": "txn_1",
+        "amount": 5_000, "currency": "USD", "status": "SUCCESS", "livemode": true,
+    });
+    change(&mut event);
+    event.to_string().into_bytes()
+}
+
+fn headers(id: &str, timestamp: &str, signatures: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in HEADERS.into_iter().zip([id, timestamp, signatures]) {
+        headers.insert(name, value.parse().unwrap());
+    }
+    headers
+}
+
+fn fits(headers: &HeaderMap, body: &[u8], key: &str) -> Result<bool, Refusal> {
+    let received_at = Timestamp::from_secs(NOW);
+    let callback = RawCallback { headers, body, received_at };
+    signing::claim(&callback).map(|claim| claim.fits(key, body))
+}
+
+fn signed(body: &[u8]) -> String {
+    format!("v1,{}", signature(KEY, "evt_1", "1700000000", body))
+}
+
+#[test]
+fn a_signature_of_the_list_is_enough_under_the_right_key() {
+    let body = event(|_| {});
+    let good = signed(&body);
+    let with = |list: &str| headers("evt_1", "1700000000", list);
+    assert_eq!(fits(&with(&good), &body, KEY), Ok(true));
+    assert_eq!(fits(&with(&format!("v1,AAAA v1a,xyz {good}")), &body, KEY), Ok(true));
+    assert_eq!(fits(&with(&good), &body, "another key"), Ok(false));
+    assert_eq!(fits(&with(&good), b"{}", KEY), Ok(false));
+    let of_nothing = format!("v1,{}", signature("", "evt_1", "1700000000", &body));
+    assert_eq!(fits(&with(&of_nothing), &body, ""), Ok(false), "an empty key verifies nothing");
+    for bad in ["", "v1,", "v1", good.trim_end_matches('='), &good[3..]] {
+        assert_eq!(fits(&with(bad), &body, KEY), Ok(false), "{bad}");
+    }
+    assert!(fits(&with(&[good.as_str(); 9].join(" ")), &body, KEY).is_err());
+}
+
+#[test]
+fn the_parts_that_are_signed_cannot_be_cut_differently() {
+    let body = event(|_| {});
+    let good = signed(&body);
+    for (id, timestamp) in
+        [("evt.1", "1700000000"), ("evt_1", "170000000"), ("evt_1", "-700000000")]
+    {
+        assert!(fits(&headers(id, timestamp, &good), &body, KEY).is_err(), "{id} {timestamp}");
+    }
+    let mut twice = headers("evt_1", "1700000000", &good);
+    twice.append(HEADERS[2], good.parse().unwrap());
+    assert_eq!(fits(&twice, &body, KEY), Err(Refusal::Signature));
+}
+
+#[test]
+fn events_are_read_strictly() {
+    let read = |body: &[u8]| event::read(Some("application/json"), body).map(|event| event.kind);
+    let usd = EvidenceKind::Paid(Money::new(5_000, Currency::Usd));
+    assert_eq!(read(&event(|_| {})), Ok(usd));
+    assert_eq!(
+        read(&event(|e| {
+            e["type"] = "payment.failed".into();
+            e["status"] = "FAILED".into();
+        })),
+        Ok(EvidenceKind::Declined)
+    );
+    for (name, value) in [("type", "payment.chargeback"), ("status", "FAILED"), ("type", "x")] {
+        assert_eq!(read(&event(|e| e[name] = value.into())), Ok(EvidenceKind::Unrecognised));
+    }
+    for (name, value) in [
+        ("amount", json!(1.5)),
+        ("amount", json!("5000")),
+        ("amount", Value::Null),
+        ("currency", json!("usd")),
+        ("providerTxnId", json!("a#b")),
+        ("providerTxnId", json!("")),
+        ("livemode", json!("true")),
+        ("orderId", json!(7)),
+        ("surprise", json!(1)),
+    ] {
+        assert!(read(&event(|e| e[name] = value.clone())).is_err(), "{name} {value}");
+    }
+    let twice = String::from_utf8(event(|_| {})).unwrap().replacen('{', r#"{"amount":1,"#, 1);
+    assert!(read(twice.as_bytes()).is_err());
+    assert_eq!(
+        event::read(Some("text/plain"), &event(|_| {})).map(|event| event.kind),
+        Err(Refusal::UnsupportedMediaType)
+    );
+}
+
+#[test]
+fn settings_that_would_not_be_safe_are_refused() {
+    let check = |change: Value| {
+        let mut all = json!({"account": "A1", "base_url": "https://p.invalid", "currency": "USD"});
+        for (name, value) in change.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        serde_json::from_value::<Settings>(all).ok().and_then(|settings| settings.check().ok())
+    };
+    assert_eq!(check(json!({})), Some(Currency::Usd));
+    for bad in [
+        json!({"account": "a#b"}),
+        json!({"base_url": "http://p.invalid"}),
+        json!({"currency": "DOGE"}),
+        json!({"order_path": "orders"}),
+        json!({"call_timeout_ms": 0}),
+        json!({"typo": 1}),
+    ] {
+        assert_eq!(check(bad.clone()), None, "{bad}");
+    }
+}
