@@ -59,6 +59,7 @@ async fn start(listener: TcpListener, dir: Option<&Path>) -> Result<(String, Arc
         provider_url: local_url(&trader_listener)?,
         notify_url: format!("{url}/recharges/callback/trader"),
         lookahead: LOOKAHEAD,
+        accounts: None,
     };
     let outbound = Arc::new(HyperOutbound::new(true));
     let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await?;

@@ -57,6 +57,17 @@ pub struct Names {
     pub poll_every_ms: i64,
 }
 
+/// Provider accounts instead of the simulated trader's.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    /// `PROVIDER_SETTINGS`.
+    pub settings: Value,
+    /// The document of their keys.
+    pub keys: Value,
+    /// The provider of orders that name none.
+    pub default: String,
+}
+
 /// How a stack is set up.
 #[derive(Debug)]
 pub struct Setup<'a> {
@@ -72,6 +83,8 @@ pub struct Setup<'a> {
     pub notify_url: String,
     /// How far ahead the poller looks.
     pub lookahead: Duration,
+    /// Other provider accounts than the simulated trader's.
+    pub accounts: Option<Accounts>,
 }
 
 /// One bundle.
@@ -217,7 +230,16 @@ impl Stack {
         outbound: Arc<dyn Outbound>,
     ) -> Result<Stack, String> {
         let aws = EmbeddedAws::open(setup.dir, setup.clock.clone()).map_err(|e| e.to_string())?;
-        let (names, routes) = prepare(&aws).await?;
+        let (mut names, routes) = prepare(&aws).await?;
+        let mut settings = provider_settings(&setup.provider_url, &setup.notify_url);
+        if let Some(accounts) = setup.accounts {
+            let client = aws.secrets(aws.http_client(), ATTEMPTS_DEFAULT);
+            let put = client.put_secret_value().secret_id(&names.provider_keys);
+            let put = put.secret_string(accounts.keys.to_string()).send().await;
+            put.map_err(|error| error.to_string())?;
+            settings = accounts.settings.to_string();
+            names.default_provider = accounts.default;
+        }
         let run_id = format!("local-{:x}", setup.clock.now_ms());
         let ground = Ground {
             wire: wire(&aws),
@@ -226,7 +248,7 @@ impl Stack {
             clock: setup.clock,
             door: setup.door,
             names: names.clone(),
-            provider_settings: provider_settings(&setup.provider_url, &setup.notify_url),
+            provider_settings: settings,
             attempts: ATTEMPTS_DEFAULT,
             lookahead: setup.lookahead,
         };

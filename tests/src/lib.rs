@@ -5,6 +5,7 @@
 pub mod fuzz;
 mod outbound;
 pub mod runtime;
+pub mod standard;
 pub mod world;
 
 pub use outbound::FaultyOutbound;

@@ -14,7 +14,7 @@ use recharge_local::call::{API_KEYS, ApiKey};
 use recharge_local::events::Incoming;
 use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::trader::{CallbackRequest, SimTrader};
-use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY};
+use recharge_local::stack::{Accounts, Setup, Stack, TRADER_APPID, TRADER_KEY};
 use recharge_shared::auth::sign;
 use recharge_shared::outbound::Outbound;
 use serde_json::Value;
@@ -58,6 +58,14 @@ pub fn simulate<T>(seed: u64, test: impl AsyncFnOnce() -> T) -> T {
 impl World {
     /// An empty bundle; call it inside [`simulate`].
     pub async fn new() -> World {
+        World::with(None, |trader| Arc::new(trader.outbound())).await
+    }
+
+    /// An empty bundle with other provider accounts, reached over `outbound`.
+    pub async fn with(
+        accounts: Option<Accounts>,
+        outbound: impl FnOnce(&SimTrader) -> Arc<dyn Outbound>,
+    ) -> World {
         let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, None).expect("no file is read");
         let clock = SharedClock::simulated();
         let setup = Setup {
@@ -67,8 +75,9 @@ impl World {
             provider_url: "http://trader.invalid".to_owned(),
             notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
             lookahead: Duration::ZERO,
+            accounts,
         };
-        let outbound: Arc<dyn Outbound> = Arc::new(trader.outbound());
+        let outbound = outbound(&trader);
         let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;
         let stack = stack.expect("the bundle opens in memory");
         World { stack, trader, requests: std::cell::Cell::new(0) }
@@ -76,7 +85,7 @@ impl World {
 
     /// A new instance of all functions whose outside calls go through `faults`.
     pub fn instance(&self, faults: &Faults, attempts: u32) -> Functions {
-        let inner: Arc<dyn Outbound> = Arc::new(self.trader.outbound());
+        let inner = self.stack.ground.outbound.clone();
         let ground = Ground {
             wire: faults.wrap(self.stack.ground.aws.http_client()),
             outbound: Arc::new(FaultyOutbound { inner, faults: faults.clone() }),
@@ -96,7 +105,14 @@ impl World {
         tokio::time::sleep(Duration::from_secs(secs)).await;
     }
 
-    fn incoming(&self, method: &str, target: &str, headers: HeaderMap, body: &[u8]) -> Incoming {
+    /// A request as the gateway received it.
+    pub fn incoming(
+        &self,
+        method: &str,
+        target: &str,
+        headers: HeaderMap,
+        body: &[u8],
+    ) -> Incoming {
         self.requests.set(self.requests.get() + 1);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Incoming {

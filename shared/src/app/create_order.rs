@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use tokio::time::error::Elapsed;
+
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Birth};
 use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, Order, OrderState, TraceId};
 use crate::http::{ApiError, ErrorCode};
 use crate::providers::{Provider, Providers};
-use crate::store::{AddressOwner, Placed, Store, Written};
+use crate::store::{AddressOwner, Placed, Store, StoreError, Written};
 
-use super::submit::{Submission, is_half_done};
+use super::submit::{Submission, Submitted, is_half_done};
 
 /// Who takes part in the transitions made here.
 const ACTOR: &str = "create-order";
@@ -88,7 +90,7 @@ pub async fn create_order(
             tracing::info!(order = order.id.as_str(), "order {} recorded", order.id);
             let first = submission(context, provider).first(order.clone(), address.unwrap_or(None));
             let submitted = tokio::time::timeout(PROVIDER_TIME_MAX, first).await;
-            Ok(Created::Now(Box::new(submitted.unwrap_or(Ok(order))?)))
+            Ok(Created::Now(Box::new(reached(submitted, order)?)))
         }
         Placed::Existing(existing) => {
             if existing.fingerprint != order.fingerprint {
@@ -110,6 +112,20 @@ fn submission<'a>(context: Context<'a>, provider: &'a dyn Provider) -> Submissio
     Submission { store: context.store, provider, clock: context.clock, actor: ACTOR }
 }
 
+/// The order after a submission. When time ran out nobody knows, and `order` stands as it was; when the
+/// provider could not be reached at all the client hears so: the order waits for its retry or the poller.
+fn reached(
+    submitted: Result<Result<Submitted, StoreError>, Elapsed>,
+    order: Order,
+) -> Result<Order, ApiError> {
+    match submitted {
+        Err(_) => Ok(order),
+        Ok(Ok(Submitted { order, not_sent })) if !not_sent || !order.state.is_open() => Ok(order),
+        Ok(Ok(_)) => Err(ApiError::provider_unavailable()),
+        Ok(Err(error)) => Err(error.into()),
+    }
+}
+
 /// Finishes an order that an earlier request left half-done, or waits for the request that is at it.
 async fn resume(
     context: Context<'_>,
@@ -129,7 +145,7 @@ async fn resume(
                 order.attempt_by = by.to_owned();
                 let again = submission(context, provider).again(order.clone());
                 let submitted = tokio::time::timeout(PROVIDER_TIME_MAX, again).await;
-                return Ok(submitted.unwrap_or(Ok(order))?);
+                return reached(submitted, order);
             }
         } else {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;

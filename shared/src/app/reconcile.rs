@@ -150,7 +150,7 @@ impl Run<'_> {
     fn answered<T>(&self, answer: &Answer<T>) {
         match answer {
             Answer::Done(_) | Answer::Declined(_) => self.unanswered.store(0, Ordering::Relaxed),
-            Answer::Unknown(_) => {
+            Answer::Unknown(_) | Answer::NotSent => {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -231,7 +231,7 @@ impl Run<'_> {
         }
         let order = Order { attempt_until: until, attempt_by: invocation.to_owned(), ..order };
         let submission = Submission { store, provider: self.provider, clock, actor: ACTOR };
-        let order = submission.again(order).await?;
+        let order = submission.again(order).await?.order;
         if order.state == OrderState::Created {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
         }

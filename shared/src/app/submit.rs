@@ -31,22 +31,38 @@ pub struct Submission<'a> {
     pub actor: &'static str,
 }
 
+/// What became of bringing an order to its provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// The order as it stands.
+    pub order: Order,
+    /// Whether the provider could not even be reached: it surely does not have the order.
+    pub not_sent: bool,
+}
+
 impl Submission<'_> {
     /// Brings a new order to the provider. `deposit` is the user's address, if it is known already.
-    pub async fn first(self, order: Order, deposit: Option<Deposit>) -> Result<Order, StoreError> {
+    pub async fn first(
+        self,
+        order: Order,
+        deposit: Option<Deposit>,
+    ) -> Result<Submitted, StoreError> {
         let deposit = match deposit {
-            None if self.provider.needs_address() => self.address(&order).await?,
+            None if self.provider.needs_address() => match self.address(&order).await? {
+                Answer::Done(deposit) => Some(deposit),
+                Answer::NotSent => return self.put_off(order, true).await,
+                Answer::Declined(_) | Answer::Unknown(_) => {
+                    return self.put_off(order, false).await;
+                }
+            },
             known => known,
         };
-        if deposit.is_none() && self.provider.needs_address() {
-            return self.put_off(order).await;
-        }
         let answer = self.provider.create(&order, deposit.as_ref(), self.clock.now()).await;
         self.record(order, deposit, answer).await
     }
 
     /// Goes on with an order whose first attempt left no trace: asks before it sends again.
-    pub async fn again(self, order: Order) -> Result<Order, StoreError> {
+    pub async fn again(self, order: Order) -> Result<Submitted, StoreError> {
         let needs_address = self.provider.needs_address();
         let known = match needs_address {
             true => self.store.address(self.owner(&order)).await?,
@@ -59,18 +75,19 @@ impl Submission<'_> {
             Answer::Done(Found::Nothing) => self.first(order, known).await,
             Answer::Done(Found::Open(accepted)) => {
                 if known.is_none() && needs_address {
-                    return self.put_off(order).await;
+                    return self.put_off(order, false).await;
                 }
                 self.record(order, known, Answer::Done(accepted)).await
             }
             // Money speaks through the settlement queue; here it only says that the provider has it.
             Answer::Done(Found::Proof(_)) => {
                 if known.is_none() && needs_address {
-                    return self.put_off(order).await;
+                    return self.put_off(order, false).await;
                 }
                 self.record(order, known, Answer::Done(Accepted::default())).await
             }
-            Answer::Declined(_) | Answer::Unknown(_) => self.put_off(order).await,
+            Answer::Declined(_) | Answer::Unknown(_) => self.put_off(order, false).await,
+            Answer::NotSent => self.put_off(order, true).await,
         }
     }
 
@@ -80,12 +97,12 @@ impl Submission<'_> {
     }
 
     /// The user's address: stored, else known to the provider, else created by whoever holds the claim.
-    async fn address(self, order: &Order) -> Result<Option<Deposit>, StoreError> {
+    async fn address(self, order: &Order) -> Result<Answer<Deposit>, StoreError> {
         let now = self.clock.now();
         let owner = self.owner(order);
         let by = order.id.as_str();
         match self.store.claim_address(owner, by, (now, now.plus(ADDRESS_LEASE))).await? {
-            AddressClaim::Known(deposit) => return Ok(Some(deposit)),
+            AddressClaim::Known(deposit) => return Ok(Answer::Done(deposit)),
             AddressClaim::Busy => return self.await_address(owner).await,
             AddressClaim::Ours => {}
         }
@@ -95,28 +112,29 @@ impl Submission<'_> {
             Answer::Done(None) => self.provider.new_address(&mark, now).await,
             Answer::Declined(why) => Answer::Declined(why),
             Answer::Unknown(why) => Answer::Unknown(why),
+            Answer::NotSent => Answer::NotSent,
         };
-        let Answer::Done(deposit) = found else { return Ok(None) };
+        let Answer::Done(deposit) = found else { return Ok(found) };
         match self.store.store_address(owner, &deposit, self.clock.now()).await? {
-            AddressStored::Now => Ok(Some(deposit)),
-            AddressStored::Known(known) => Ok(Some(known)),
+            AddressStored::Now => Ok(Answer::Done(deposit)),
+            AddressStored::Known(known) => Ok(Answer::Done(known)),
             AddressStored::OfAnother => {
                 let order = order.id.as_str();
                 tracing::error!(order, "the provider gave two users one address; it is not used");
-                Ok(None)
+                Ok(Answer::Unknown("an address of somebody else".to_owned()))
             }
         }
     }
 
     /// Waits a moment for the address that somebody else is creating.
-    async fn await_address(self, owner: AddressOwner<'_>) -> Result<Option<Deposit>, StoreError> {
+    async fn await_address(self, owner: AddressOwner<'_>) -> Result<Answer<Deposit>, StoreError> {
         for wait_ms in ADDRESS_WAIT_MS {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
             if let Some(deposit) = self.store.address(owner).await? {
-                return Ok(Some(deposit));
+                return Ok(Answer::Done(deposit));
             }
         }
-        Ok(None)
+        Ok(Answer::Unknown("the address is still being created".to_owned()))
     }
 
     /// Writes down what the provider said.
@@ -125,13 +143,14 @@ impl Submission<'_> {
         order: Order,
         deposit: Option<Deposit>,
         answer: Answer<Accepted>,
-    ) -> Result<Order, StoreError> {
+    ) -> Result<Submitted, StoreError> {
         let (event, reason, accepted) = match answer {
             Answer::Done(accepted) => (OrderEvent::Accept, None, accepted),
             Answer::Declined(_) => {
                 (OrderEvent::Decline, Some(Reason::ProviderDeclined), Accepted::default())
             }
-            Answer::Unknown(_) => return self.put_off(order).await,
+            Answer::Unknown(_) => return self.put_off(order, false).await,
+            Answer::NotSent => return self.put_off(order, true).await,
         };
         let mut order = order;
         for _ in 0..RACES_MAX {
@@ -149,25 +168,26 @@ impl Submission<'_> {
                 next.transaction_id = next.transaction_id.or(accepted.transaction_id.clone());
             }
             if next == order {
-                return Ok(order);
+                return Ok(Submitted { order, not_sent: false });
             }
             if self.store.advance(&order, &next).await? == Written::Now {
                 log(&order, &next);
-                return Ok(next);
+                return Ok(Submitted { order: next, not_sent: false });
             }
             order = self.reload(&order).await?;
         }
-        Ok(order)
+        Ok(Submitted { order, not_sent: false })
     }
 
     /// Ends the attempt without a result, so that the next caller need not wait for its lease.
-    async fn put_off(self, order: Order) -> Result<Order, StoreError> {
-        tracing::warn!(order = order.id.as_str(), "provider outcome unknown; goes on later");
+    async fn put_off(self, order: Order, not_sent: bool) -> Result<Submitted, StoreError> {
+        tracing::warn!(order = order.id.as_str(), not_sent, "not at the provider; goes on later");
         let free = self.clock.now();
-        match self.store.take_over(&order, &order.attempt_by, free).await? {
-            Written::Now => Ok(Order { attempt_until: free, ..order }),
-            Written::Raced => self.reload(&order).await,
-        }
+        let order = match self.store.take_over(&order, &order.attempt_by, free).await? {
+            Written::Now => Order { attempt_until: free, ..order },
+            Written::Raced => self.reload(&order).await?,
+        };
+        Ok(Submitted { order, not_sent })
     }
 
     async fn reload(self, order: &Order) -> Result<Order, StoreError> {

@@ -169,6 +169,13 @@ impl ApiError {
         ApiError { cause: Some(cause.into()), retry_after_secs: Some(1), ..error }
     }
 
+    /// 503: the payment provider cannot be reached.
+    pub fn provider_unavailable() -> ApiError {
+        let message = "the payment provider cannot be reached: send the same request again";
+        let error = ApiError::new(ErrorCode::ProviderUnavailable, message);
+        ApiError { retry_after_secs: Some(30), ..error }
+    }
+
     fn internal(cause: impl Into<String>) -> ApiError {
         let error = ApiError::new(ErrorCode::InternalError, "internal error");
         ApiError { cause: Some(cause.into()), ..error }

@@ -23,6 +23,8 @@ pub enum Answer<T> {
     Declined(String),
     /// It may or may not have happened; the text is for the log only.
     Unknown(String),
+    /// It has not happened: no connection was made.
+    NotSent,
 }
 
 /// The provider has the order.

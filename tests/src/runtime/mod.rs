@@ -88,6 +88,7 @@ impl Bench {
             provider_url,
             notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
             lookahead: Duration::ZERO,
+            accounts: None,
         };
         let outbound = Arc::new(trader.outbound());
         let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;

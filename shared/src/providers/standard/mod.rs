@@ -27,13 +27,28 @@ use crate::domain::{
     Currency, Deposit, Evidence, EvidenceKind, Money, Order, OrderId, Policy, ProviderName, Source,
     Timestamp, UserMark,
 };
-use crate::outbound::{Limits, Outbound};
+use crate::outbound::{Limits, Outbound, OutboundError};
 use crate::providers::settings::SettingsError;
 use crate::providers::{Accepted, Acknowledgement, Answer, Found, Provider, RawCallback, Refusal};
 use crate::secrets::ProviderKeys;
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Why there is no answer.
+enum Missing {
+    Unknown(&'static str),
+    NotSent,
+}
+
+impl<T> From<Missing> for Answer<T> {
+    fn from(missing: Missing) -> Answer<T> {
+        match missing {
+            Missing::Unknown(why) => Answer::Unknown(why.to_owned()),
+            Missing::NotSent => Answer::NotSent,
+        }
+    }
+}
 
 /// The adapter.
 #[derive(Debug)]
@@ -57,15 +72,16 @@ impl Standard {
         Ok(Standard { name, settings, currency, keys, outbound })
     }
 
-    /// Sends `body` about `order`; the answer's status and JSON, or why there is none.
+    /// Sends `body` about `order`; the answer's status and JSON, or what to make of there being none.
     async fn call(
         &self,
         operation: &'static str,
         (path, order): (&str, &OrderId),
         body: &Value,
         now: Timestamp,
-    ) -> Result<(u16, Value), String> {
-        let key = self.keys.signing(now).await.map_err(|_| "our key cannot be read".to_owned())?;
+    ) -> Result<(u16, Value), Missing> {
+        let key = self.keys.signing(now).await;
+        let key = key.map_err(|_| Missing::Unknown("our key cannot be read"))?;
         let body = body.to_string();
         let timestamp = now.secs().to_string();
         let signed = signature(&key, order.as_str(), &timestamp, body.as_bytes());
@@ -75,7 +91,7 @@ impl Standard {
             .header(HEADERS[1], HeaderValue::from(now.secs()))
             .header(HEADERS[2], format!("v1,{signed}"))
             .body(Bytes::from(body))
-            .map_err(|_| "request not built".to_owned())?;
+            .map_err(|_| Missing::Unknown("request not built"))?;
         let limits = Limits {
             deadline: Duration::from_millis(self.settings.call_timeout_ms),
             answer_bytes_max: ANSWER_BYTES_MAX,
@@ -84,13 +100,18 @@ impl Standard {
         let answered = self.outbound.send(request, limits).await;
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let provider = self.name.as_str();
-        let read = answered.map_err(|error| error.to_string()).and_then(|answer| {
-            let json = serde_json::from_slice(answer.body());
-            json.map(|json| (answer.status().as_u16(), json)).map_err(|_| "no JSON".to_owned())
-        });
+        let read = match answered {
+            Ok(answer) => match serde_json::from_slice(answer.body()) {
+                Ok(json) => Ok((answer.status().as_u16(), json)),
+                Err(_) => Err(Missing::Unknown("no JSON")),
+            },
+            Err(OutboundError::NotSent) => Err(Missing::NotSent),
+            Err(_) => Err(Missing::Unknown("no answer")),
+        };
         let outcome = match &read {
             Ok((status, _)) => status.to_string(),
-            Err(why) => why.clone(),
+            Err(Missing::Unknown(why)) => (*why).to_owned(),
+            Err(Missing::NotSent) => "not sent".to_owned(),
         };
         tracing::info!(provider, operation, duration_ms, outcome, "provider call");
         read
@@ -180,7 +201,7 @@ impl Provider for Standard {
             }
             Ok((400 | 422, _)) => Answer::Declined("refused".to_owned()),
             Ok((status, _)) => Answer::Unknown(format!("status {status}")),
-            Err(why) => Answer::Unknown(why),
+            Err(missing) => missing.into(),
         }
     }
 
@@ -190,7 +211,7 @@ impl Provider for Standard {
         match self.call("query_order", path, &body, now).await {
             Ok((200, found)) => self.proof(order, &found, now),
             Ok((status, _)) => Answer::Unknown(format!("status {status}")),
-            Err(why) => Answer::Unknown(why),
+            Err(missing) => missing.into(),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::domain::{
     Currency, Deposit, Evidence, EvidenceKind, Money, Order, OrderId, Policy, ProviderName, Source,
     Timestamp, UserMark,
 };
-use crate::outbound::{Limits, Outbound};
+use crate::outbound::{Limits, Outbound, OutboundError};
 use crate::providers::{Accepted, Acknowledgement, Answer, Found, Provider, RawCallback, Refusal};
 use crate::secrets::ProviderKeys;
 use wire::{Envelope, Queried};
@@ -90,17 +90,23 @@ impl Trader {
             Err(error) => {
                 let provider = self.name.as_str();
                 tracing::warn!(provider, operation, duration_ms, %error, "provider call");
-                return Envelope::Unreadable("no answer");
+                return match error {
+                    OutboundError::NotSent => Envelope::NotSent,
+                    OutboundError::TimedOut
+                    | OutboundError::Broken
+                    | OutboundError::AnswerTooLarge => Envelope::Unreadable("no answer"),
+                };
             }
         };
         let outcome = match &envelope {
             Envelope::Success(_) => "success",
             Envelope::Refused(_) => "refused",
             Envelope::Unreadable(why) => why,
+            Envelope::NotSent => "not sent",
         };
         let refusal = match &envelope {
             Envelope::Refused(text) => wire::for_log(text),
-            Envelope::Success(_) | Envelope::Unreadable(_) => String::new(),
+            Envelope::Success(_) | Envelope::Unreadable(_) | Envelope::NotSent => String::new(),
         };
         let provider = self.name.as_str();
         tracing::info!(provider, operation, duration_ms, outcome, refusal, "provider call");
@@ -294,6 +300,7 @@ impl Provider for Trader {
             Answer::Done(None) => Answer::Done(Found::Nothing),
             Answer::Declined(why) => Answer::Declined(why),
             Answer::Unknown(why) => Answer::Unknown(why),
+            Answer::NotSent => Answer::NotSent,
         }
     }
 

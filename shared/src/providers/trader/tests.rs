@@ -326,7 +326,6 @@ async fn only_a_well_formed_refusal_is_a_refusal() {
     let unknown = |answer: &Answer<Accepted>| matches!(answer, Answer::Unknown(_));
     for answer in [
         Err(OutboundError::TimedOut),
-        Err(OutboundError::NotSent),
         Err(OutboundError::Broken),
         Ok((500, r#"{"status":0}"#)),
         Ok((429, r#"{"status":1,"data":{}}"#)),
@@ -338,6 +337,7 @@ async fn only_a_well_formed_refusal_is_a_refusal() {
         let described = format!("{answer:?}");
         assert!(unknown(&create_with(answer).await), "{described}");
     }
+    assert_eq!(create_with(Err(OutboundError::NotSent)).await, Answer::NotSent);
     for body in [r#"{"status":0,"err":"no"}"#, r#"{"status":"0"}"#, r#"{"status":2,"data":{}}"#] {
         assert!(matches!(create_with(Ok((200, body))).await, Answer::Declined(_)), "{body}");
     }

@@ -44,6 +44,8 @@ pub(super) enum Envelope {
     Refused(String),
     /// No envelope at all.
     Unreadable(&'static str),
+    /// The request has not left.
+    NotSent,
 }
 
 /// Reads the envelope `{"status": 1, "data": …}` or `{"status": 0, "err": "…"}`.
@@ -95,6 +97,7 @@ pub(super) fn accepted(settings: &Settings, envelope: Envelope) -> Answer<Accept
         }
         Envelope::Refused(text) => Answer::Declined(for_log(&text)),
         Envelope::Unreadable(why) => Answer::Unknown(why.to_owned()),
+        Envelope::NotSent => Answer::NotSent,
     }
 }
 
@@ -115,6 +118,7 @@ pub(super) fn new_address(settings: &Settings, envelope: Envelope) -> Answer<Dep
         }
         Envelope::Refused(text) => Answer::Declined(for_log(&text)),
         Envelope::Unreadable(why) => Answer::Unknown(why.to_owned()),
+        Envelope::NotSent => Answer::NotSent,
     }
 }
 
@@ -131,6 +135,7 @@ pub(super) fn found_address(
         }
         Envelope::Refused(text) => return Answer::Declined(for_log(&text)),
         Envelope::Unreadable(why) => return Answer::Unknown(why.to_owned()),
+        Envelope::NotSent => return Answer::NotSent,
     };
     let text = |pointer: &str| data.pointer(pointer).and_then(Value::as_str);
     let echoes = [
@@ -145,6 +150,7 @@ pub(super) fn found_address(
         Answer::Done(deposit) => Answer::Done(Some(deposit)),
         Answer::Declined(why) => Answer::Declined(why),
         Answer::Unknown(why) => Answer::Unknown(why),
+        Answer::NotSent => Answer::NotSent,
     }
 }
 
@@ -200,6 +206,7 @@ pub(super) fn queried(query: &QuerySettings, envelope: Envelope) -> Answer<Optio
         // A refused query says nothing about the order.
         Envelope::Refused(text) => return Answer::Unknown(for_log(&text)),
         Envelope::Unreadable(why) => return Answer::Unknown(why.to_owned()),
+        Envelope::NotSent => return Answer::NotSent,
     };
     let field = |name: &str| data.get(name).and_then(scalar);
     let members = (field(&query.order_field), field(&query.user_field), field(&query.state_field));

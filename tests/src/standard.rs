@@ -1,0 +1,150 @@
+//! A simulated provider of the kind `standard`: checks our signatures, keeps orders, answers queries by
+//! its own truth or by what a test wants it to say.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use recharge_shared::outbound::{Limits, Outbound, OutboundError};
+use recharge_shared::providers::standard::{HEADERS, signature};
+use serde_json::{Value, json};
+
+/// The host under which it is reached.
+pub const HOST: &str = "standard.invalid";
+
+#[derive(Debug, Default)]
+struct State {
+    creates: BTreeMap<String, u32>,
+    paid: BTreeMap<String, Value>,
+    always_says: Option<String>,
+    attempts: u32,
+    is_down: bool,
+    rejects: Option<String>,
+}
+
+/// The provider. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct SimStandard {
+    key: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl SimStandard {
+    /// A provider that signs and expects signatures with `key`.
+    pub fn new(key: &str) -> SimStandard {
+        SimStandard { key: key.to_owned(), state: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Orders that it has.
+    pub fn provider_orders(&self) -> usize {
+        self.lock().creates.len()
+    }
+
+    /// Creates that were tried, with or without effect.
+    pub fn attempts(&self) -> u32 {
+        self.lock().attempts
+    }
+
+    /// Nobody can connect any more, or everybody again.
+    pub fn set_down(&self, is_down: bool) {
+        self.lock().is_down = is_down;
+    }
+
+    /// Refuses orders with this text from now on; `None` takes them again.
+    pub fn reject(&self, text: Option<String>) {
+        self.lock().rejects = text;
+    }
+
+    /// What queries are answered from now on, whatever the truth; `None` for the truth.
+    pub fn say(&self, answer: Option<String>) {
+        self.lock().always_says = answer;
+    }
+
+    /// The payer has paid: its truth about `order` from now on.
+    pub fn set_paid(&self, order: &str, truth: Value) {
+        self.lock().paid.insert(order.to_owned(), truth);
+    }
+
+    fn answer(&self, path: &str, headers: &http::HeaderMap, body: &[u8]) -> (u16, String) {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let [id, timestamp, given] = HEADERS.map(header);
+        let wanted = format!("v1,{}", signature(&self.key, id, timestamp, body));
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let order = request["orderId"].as_str().unwrap_or("").to_owned();
+        if given != wanted || order.is_empty() || order != id {
+            return (401, json!({"error": "signature"}).to_string());
+        }
+        let mut state = self.lock();
+        if path == "/orders" {
+            if let Some(text) = &state.rejects {
+                return (422, json!({"error": text}).to_string());
+            }
+            let creates = state.creates.entry(order).or_default();
+            *creates += 1;
+            let status = if *creates > 1 { 409 } else { 201 };
+            return (status, json!({"status": "ACCEPTED"}).to_string());
+        }
+        let answer = state.always_says.clone().unwrap_or_else(|| match state.paid.get(&order) {
+            Some(truth) => truth.to_string(),
+            None if state.creates.contains_key(&order) => json!({"status": "PENDING"}).to_string(),
+            None => json!({"status": "NOT_FOUND"}).to_string(),
+        });
+        // What it is made to say is about the order that it was asked for.
+        match serde_json::from_str::<Value>(&answer) {
+            Ok(Value::Object(mut answer)) => {
+                answer.insert("orderId".to_owned(), order.into());
+                (200, Value::Object(answer).to_string())
+            }
+            _ => (200, answer),
+        }
+    }
+}
+
+#[async_trait]
+impl Outbound for SimStandard {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        _: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let (parts, body) = request.into_parts();
+        if parts.uri.path() == "/orders" {
+            self.lock().attempts += 1;
+        }
+        if self.lock().is_down {
+            return Err(OutboundError::NotSent);
+        }
+        let (status, answer) = self.answer(parts.uri.path(), &parts.headers, &body);
+        let response = Response::builder().status(status).body(Bytes::from(answer));
+        response.map_err(|_| OutboundError::Broken)
+    }
+}
+
+/// Several providers behind one client, told apart by host.
+#[derive(Debug)]
+pub struct ByHost {
+    /// Who answers under [`HOST`].
+    pub standard: SimStandard,
+    /// Who answers under any other.
+    pub other: Arc<dyn Outbound>,
+}
+
+#[async_trait]
+impl Outbound for ByHost {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        if request.uri().host() == Some(HOST) {
+            return self.standard.send(request, limits).await;
+        }
+        self.other.send(request, limits).await
+    }
+}
