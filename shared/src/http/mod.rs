@@ -1,8 +1,11 @@
 //! HTTP in and out: the only status codes of the repository, the error form, request parsing.
 
 mod answer;
+pub mod body;
 mod cursor;
 mod error;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod order;
 pub mod query;
 pub mod request;
