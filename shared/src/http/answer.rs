@@ -4,6 +4,7 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::{Value, json};
 
+use super::body::{Problem, ProblemDetail};
 use super::error::ApiError;
 use crate::domain::TraceId;
 
@@ -86,7 +87,7 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
             if let Some(allow) = error.allow {
                 builder = builder.header("allow", allow);
             }
-            builder.body(Body::Text(problem(trace, &error).to_string()))
+            builder.body(Body::Text(json!(problem(trace, &error)).to_string()))
         }
     };
     built.unwrap_or_else(|error| {
@@ -97,15 +98,15 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
     })
 }
 
-fn problem(trace: &TraceId, error: &ApiError) -> Value {
-    let details: Vec<Value> =
-        error.field.iter().map(|(field, issue)| json!({"field": field, "issue": issue})).collect();
-    json!({
-        "errorCode": error.code.as_str(),
-        "message": error.message,
-        "details": details,
-        "traceId": trace.as_str(),
-    })
+fn problem(trace: &TraceId, error: &ApiError) -> Problem {
+    let detail =
+        |(field, issue): &(&'static str, String)| ProblemDetail { field, issue: issue.clone() };
+    Problem {
+        error_code: error.code.as_str(),
+        message: error.message.clone(),
+        details: error.field.iter().map(detail).collect(),
+        trace_id: trace.as_str().to_owned(),
+    }
 }
 
 fn log(trace: &TraceId, error: &ApiError) {

@@ -243,3 +243,34 @@ pub struct LedgerLeg {
     #[cfg_attr(feature = "openapi", schema(value_type = i64, example = 5_000_000))]
     pub amount: Minor,
 }
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// Which one; programs decide by this.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ErrorCode))]
+    pub error_code: &'static str,
+    /// A sentence for the client's engineer; may change.
+    #[cfg_attr(feature = "openapi", schema(example = "userId is required"))]
+    pub message: String,
+    /// The members or parameters at fault, if it is theirs.
+    pub details: Vec<ProblemDetail>,
+    /// The trace of the request, as in `X-Trace-Id`.
+    #[cfg_attr(feature = "openapi", schema(example = "4bf92f3577b34da6a3ce929d0e0e4736"))]
+    pub trace_id: String,
+}
+
+/// A member or parameter at fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ProblemDetail {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(example = "userId"))]
+    pub field: &'static str,
+    /// What is wrong with it; completes the sentence that starts with its name.
+    #[cfg_attr(feature = "openapi", schema(example = "is required"))]
+    pub issue: String,
+}

@@ -67,6 +67,12 @@ word!(
         .description(Some("`CREDIT`: a confirmed payment, booked to the user."))
 );
 word!(
+    /// `errorCode` of a refusal.
+    ErrorCode,
+    list(super::CODES.map(|(code, ..)| code))
+        .description(Some("The closed list; what each code means is in the introduction."))
+);
+word!(
     /// `orderId`.
     OrderId,
     ObjectBuilder::new()
