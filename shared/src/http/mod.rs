@@ -11,7 +11,7 @@ pub mod query;
 pub mod request;
 mod route;
 
-pub use answer::{Answer, render, trace_of};
+pub use answer::{Answer, File, render, trace_of};
 pub use error::{ApiError, ErrorCode};
 pub use order::{balances_body, ledger_body, order_body, orders_body};
 pub use route::{Route, route};

@@ -75,9 +75,19 @@ pub fn trace() -> Header {
     )
 }
 
-/// `Cache-Control` of a file.
-pub fn cached() -> Header {
-    answered_with("How long a copy is good.", Object::with_type(Type::String))
+/// What files carry, which are the same for everybody.
+pub fn filed(response: ResponseBuilder) -> ResponseBuilder {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let nosniff = text().enum_values(Some(["nosniff"]));
+    response
+        .header("X-Trace-Id", trace())
+        .header("Cache-Control", answered_with("How long a copy is good.", text()))
+        .header("X-Content-Type-Options", answered_with("It is what it says.", nosniff))
+}
+
+/// `Content-Security-Policy`.
+pub fn policy() -> Header {
+    answered_with("Nothing from other hosts.", Object::with_type(Type::String))
 }
 
 /// `Idempotency-Replayed`.

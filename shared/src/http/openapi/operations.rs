@@ -13,11 +13,7 @@ use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Paths, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
 
 use super::{errors, headers, providers, schemas, words};
-
-/// The most entries of a page, and how many there are unless the caller says.
-pub const LIMIT_MAX: i32 = 100;
-/// See [`LIMIT_MAX`].
-pub const LIMIT_DEFAULT: i32 = 20;
+use crate::http::query::{LIMIT_DEFAULT, LIMIT_MAX};
 
 const RECHARGES: &str = "Recharges";
 const USERS: &str = "Users";
@@ -229,24 +225,19 @@ fn health() -> Operation {
 fn openapi() -> Operation {
     let words = ("This document", "OpenAPI 3.1.");
     let response = file("The document.", "application/json", ObjectBuilder::new().build());
-    refused(open(SERVICE, "openapi", words).response("200", response), &[429])
+    refused(open(SERVICE, "openapi", words).response("200", response.build()), &[429])
 }
 
 fn docs() -> Operation {
     let words = ("This document, for people", "A page that asks no other host for anything.");
     let response = file("The page.", "text/html", text().build());
-    refused(open(SERVICE, "docs", words).response("200", response), &[429])
+    let response = response.header("Content-Security-Policy", headers::policy());
+    refused(open(SERVICE, "docs", words).response("200", response.build()), &[429])
 }
 
-fn file(description: &str, content_type: &str, schema: Object) -> RefOr<Response> {
+fn file(description: &str, content_type: &str, schema: Object) -> ResponseBuilder {
     let content = ContentBuilder::new().schema(Some(schema)).build();
-    ResponseBuilder::new()
-        .description(description)
-        .header("X-Trace-Id", headers::trace())
-        .header("Cache-Control", headers::cached())
-        .content(content_type, content)
-        .build()
-        .into()
+    headers::filed(ResponseBuilder::new().description(description)).content(content_type, content)
 }
 
 fn answer(description: &str, schema: &str, example: Option<Value>) -> RefOr<Response> {
