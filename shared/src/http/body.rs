@@ -52,7 +52,6 @@ pub struct CreateRecharge {
     /// Members of the merchant's own, echoed back in every answer. Names are not empty; names and values
     /// together have at most 4096 bytes of UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(example = json!({"cart": "c-77"})))]
     pub metadata: Option<BTreeMap<String, String>>,
     /// Another way to send the `Idempotency-Key` header. When both are sent they must be equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]

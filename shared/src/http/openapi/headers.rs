@@ -71,7 +71,10 @@ pub fn answered(response: ResponseBuilder) -> ResponseBuilder {
 pub fn trace() -> Header {
     answered_with(
         "Finds everything that the request caused in the logs.",
-        ObjectBuilder::new().schema_type(Type::String).pattern(Some(words::TRACE_ID)),
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(words::TRACE_ID))
+            .examples(["4bf92f3577b34da6a3ce929d0e0e4736"]),
     )
 }
 

@@ -13,6 +13,7 @@ use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Paths, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
 
 use super::{errors, headers, providers, schemas, words};
+use crate::domain::OrderState;
 use crate::http::query::{LIMIT_DEFAULT, LIMIT_MAX};
 
 const RECHARGES: &str = "Recharges";
@@ -119,6 +120,8 @@ fn replayed() -> RefOr<Response> {
 
 fn list() -> Operation {
     let time = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    let states = OrderState::ALL.map(|state| format!("`{}`", state.as_str())).join(", ");
+    let states_schema = Ref::from_schema_name("OrderStatus");
     let words = (
         "List orders",
         "The merchant's orders, newest first; all filters given must fit. A page may hold fewer orders \
@@ -126,7 +129,7 @@ fn list() -> Operation {
     );
     let operation = client(RECHARGES, "listRecharges", words, "recharge:read")
         .parameter(query("userId", "Only this user's.", text().pattern(Some(words::USER_ID))))
-        .parameter(query("status", "Only in this state.", Ref::from_schema_name("OrderStatus")))
+        .parameter(query("status", &format!("Only in this state: {states}."), states_schema))
         .parameter(query(
             "orderReference",
             "Only the order with this reference: at most one.",
