@@ -27,7 +27,7 @@ pub struct CreateRecharge {
     /// Whom to credit: a user of the calling merchant. Becomes known with the first order.
     #[cfg_attr(feature = "openapi", schema(example = "u_1001"))]
     pub user_id: String,
-    /// How much to ask for, in minor units of `currency`.
+    /// How much to ask for, in minor units of `currency`; digits only, no fraction, no exponent.
     #[cfg_attr(feature = "openapi", schema(example = 5_000_000))]
     pub amount: i64,
     /// The currency's code; it fixes the number of decimals of `amount`.
@@ -45,7 +45,7 @@ pub struct CreateRecharge {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "https://hooks.merchant.example/recharge"))]
     pub callback_url: Option<String>,
-    /// How long the payer has, in seconds. Money that comes later is still watched for.
+    /// How long the payer has, in seconds; digits only. Money that comes later is still watched for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = 1_800))]
     pub expires_in_seconds: Option<i64>,

@@ -135,8 +135,12 @@ fn list() -> Operation {
             "Only the order with this reference: at most one.",
             text().pattern(Some(words::ORDER_REFERENCE)),
         ))
-        .parameter(query("from", "Only those recorded then or later (RFC 3339).", time()))
-        .parameter(query("to", "Only those recorded before (RFC 3339).", time()))
+        .parameter(query(
+            "from",
+            "Only those recorded then or later: RFC 3339, years 1970 to 2286.",
+            time(),
+        ))
+        .parameter(query("to", "Only those recorded before: RFC 3339, years 1970 to 2286.", time()))
         .parameters(Some(paging()))
         .response("200", answer("One page of orders.", "RechargePage", Some(page())));
     refused(operation, &[400, 401, 403, 429, 500, 503])
