@@ -7,36 +7,32 @@ use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
 
 use super::headers;
+use crate::http::ErrorCode;
 
-/// Code, HTTP status, meaning.
-pub const CODES: [(&str, u16, &str); 18] = [
-    (
-        "INVALID_ARGUMENT",
-        400,
-        "something is missing, malformed or out of range; `details` names it",
-    ),
-    ("CALLBACK_URL_NOT_ALLOWED", 400, "`callbackUrl` leads where we do not call"),
-    ("UNAUTHENTICATED", 401, "a header of the signature is missing"),
-    ("SIGNATURE_INVALID", 401, "the signature does not fit, or the key is unknown"),
-    ("TIMESTAMP_OUT_OF_RANGE", 401, "signed too long ago, or in the future"),
-    ("FORBIDDEN", 403, "the key lacks the scope"),
-    ("NOT_FOUND", 404, "unknown, or somebody else's"),
-    ("METHOD_NOT_ALLOWED", 405, "the path exists, not with this verb; see `Allow`"),
-    (
-        "CONFLICT",
-        409,
-        "something else stands in the way: a reference in use, an order that has ended",
-    ),
-    ("REQUEST_IN_PROGRESS", 409, "the same request is being worked on; send it again"),
-    ("PAYLOAD_TOO_LARGE", 413, "the body has more bytes than are read"),
-    ("UNSUPPORTED_MEDIA_TYPE", 415, "not a content type of this route"),
-    ("IDEMPOTENCY_KEY_REUSED", 422, "the key belongs to another request; nothing was executed"),
-    ("RATE_LIMITED", 429, "too many requests; wait as `Retry-After` says"),
-    ("INTERNAL_ERROR", 500, "our bug; the trace finds it"),
-    ("PROVIDER_ERROR", 502, "the provider answered with something that is no answer"),
-    ("SERVICE_UNAVAILABLE", 503, "come again; see `Retry-After`"),
-    ("PROVIDER_UNAVAILABLE", 503, "the provider cannot be reached; see `Retry-After`"),
-];
+/// What a code means, in a line of the introduction. A new code does not compile without one.
+pub fn meaning(code: ErrorCode) -> &'static str {
+    use ErrorCode::*;
+    match code {
+        InvalidArgument => "something is missing, malformed or out of range; `details` names it",
+        CallbackUrlNotAllowed => "`callbackUrl` leads where we do not call",
+        Unauthenticated => "a header of the signature is missing",
+        SignatureInvalid => "the signature does not fit, or the key is unknown",
+        TimestampOutOfRange => "signed too long ago, or in the future",
+        Forbidden => "the key lacks the scope",
+        NotFound => "unknown, or somebody else's",
+        MethodNotAllowed => "the path exists, not with this verb; see `Allow`",
+        Conflict => "something else stands in the way: a reference in use, an order that has ended",
+        RequestInProgress => "the same request is being worked on; send it again",
+        PayloadTooLarge => "the body has more bytes than are read",
+        UnsupportedMediaType => "not a content type of this route",
+        IdempotencyKeyReused => "the key belongs to another request; nothing was executed",
+        RateLimited => "too many requests; wait as `Retry-After` says",
+        InternalError => "our bug; the trace finds it",
+        ProviderError => "the provider answered with something that is no answer",
+        ServiceUnavailable => "come again; see `Retry-After`",
+        ProviderUnavailable => "the provider cannot be reached; see `Retry-After`",
+    }
+}
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -70,12 +66,13 @@ const NAMES: [(u16, &str, &str); 12] = [
 ];
 
 fn response(status: u16, description: &str) -> Response {
-    let examples = CODES.iter().filter(|(_, known, _)| *known == status).map(|(code, ..)| {
+    let codes = ErrorCode::ALL.into_iter().filter(|code| code.status() == status);
+    let examples = codes.map(ErrorCode::as_str).map(|code| {
         let (message, details) = words_of(code);
         let value = json!({
             "errorCode": code, "message": message, "details": details, "traceId": TRACE,
         });
-        (*code, RefOr::T(ExampleBuilder::new().value(Some(value)).build()))
+        (code, RefOr::T(ExampleBuilder::new().value(Some(value)).build()))
     });
     let problem = ContentBuilder::new()
         .schema(Some(Ref::from_schema_name("Problem")))
@@ -121,7 +118,7 @@ fn words_of(code: &str) -> (&'static str, serde_json::Value) {
         "PAYLOAD_TOO_LARGE" => ("the body may have at most 65536 bytes", json!([])),
         "UNSUPPORTED_MEDIA_TYPE" => ("send the body as application/json", json!([])),
         "IDEMPOTENCY_KEY_REUSED" => ("the key was used for another request", json!([])),
-        "RATE_LIMITED" => ("too many requests", json!([])),
+        "RATE_LIMITED" => ("too many requests: slow down", json!([])),
         "INTERNAL_ERROR" => ("internal error", json!([])),
         _ => ("temporarily unavailable: retry", json!([])),
     }

@@ -13,10 +13,9 @@ mod tests;
 
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder, ServerBuilder};
 
-pub use errors::CODES;
 pub use words::{Currency, EntryKind, ErrorCode, OrderId, OrderStatus, Reason};
 
-use crate::domain;
+use crate::{domain, http};
 
 /// The whole document.
 pub fn document() -> OpenApi {
@@ -52,10 +51,11 @@ fn introduction() -> String {
         format!("| `{code}` | {exponent} | {whole} | {max} |")
     };
     let currencies: Vec<String> = domain::Currency::ALL.iter().map(currency).collect();
-    let error = |(code, status, meaning): &(&str, u16, &str)| {
-        format!("| `{code}` | {status} | {meaning} |")
+    let error = |code: http::ErrorCode| {
+        let meaning = errors::meaning(code);
+        format!("| `{}` | {} | {meaning} |", code.as_str(), code.status())
     };
-    let errors: Vec<String> = CODES.iter().map(error).collect();
+    let errors: Vec<String> = http::ErrorCode::ALL.into_iter().map(error).collect();
     include_str!("introduction.md")
         .replace("{currencies}", &currencies.join("\n"))
         .replace("{errors}", &errors.join("\n"))

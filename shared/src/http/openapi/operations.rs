@@ -98,14 +98,15 @@ fn create() -> Operation {
         "Create an order",
         "Records the order and places it with the provider. `201` means *recorded*, never *credited*. \
          When the provider's outcome is unknown the order is `CREATED` and goes on by itself; when the \
-         provider refuses, it is `FAILED`.",
+         provider refuses, it is `FAILED`. A suspended merchant or user is `403`; a merchant whose users are \
+         registered gets `404` for others.",
     );
     let operation = client(RECHARGES, "createRecharge", words, "recharge:write")
         .parameter(headers::idempotency_key())
         .request_body(Some(body.build()))
         .response("201", answer("The order was recorded.", "Recharge", Some(order("PENDING"))))
         .response("200", replayed());
-    refused(operation, &[400, 401, 403, 409, 413, 415, 422, 429, 500, 503])
+    refused(operation, &[400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503])
 }
 
 fn replayed() -> RefOr<Response> {

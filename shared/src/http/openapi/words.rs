@@ -7,7 +7,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain;
+use crate::{domain, http};
 
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $schema:expr) => {
@@ -69,7 +69,7 @@ word!(
 word!(
     /// `errorCode` of a refusal.
     ErrorCode,
-    list(super::CODES.map(|(code, ..)| code))
+    list(http::ErrorCode::ALL.map(http::ErrorCode::as_str))
         .description(Some("The closed list; what each code means is in the introduction."))
 );
 word!(
