@@ -425,8 +425,8 @@ fn an_order_has_all_its_members_in_their_order_before_and_after_the_provider_kno
     simulate(21, async || {
         let world = World::new().await;
         let members = |answered: &recharge_tests::Answered| {
-            let members = answered.json.as_object().map(|object| object.keys().cloned().collect());
-            members.unwrap_or_else(Vec::new).join(" ")
+            let members = answered.json.as_object().into_iter().flatten();
+            members.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
         };
         let all = "orderId status reason userId amount currency receivedAmount creditedAmount \
                    paymentMethod transactionId orderReference payment metadata createdAt updatedAt \

@@ -34,25 +34,21 @@ pub fn tags() -> Vec<Tag> {
 
 /// Every route.
 pub fn paths() -> Paths {
-    let path = |item: &[(HttpMethod, fn() -> Operation)]| {
-        let mut found = PathItem::default();
-        for (method, operation) in item {
-            found.merge_operations(PathItem::new(method.clone(), operation()));
-        }
-        found
-    };
-    use HttpMethod::{Get, Post};
+    let get = |operation: Operation| PathItem::new(HttpMethod::Get, operation);
+    let post = |operation: Operation| PathItem::new(HttpMethod::Post, operation);
+    let mut recharges = post(create());
+    recharges.merge_operations(get(list()));
     PathsBuilder::new()
-        .path("/recharges", path(&[(Post, create), (Get, list)]))
-        .path("/recharges/{orderId}", path(&[(Get, read)]))
-        .path("/recharges/{orderId}/cancel", path(&[(Post, cancel)]))
-        .path("/users/{userId}/balances", path(&[(Get, balances)]))
-        .path("/users/{userId}/ledger", path(&[(Get, ledger)]))
-        .path("/recharges/callback", path(&[(Post, default_callback)]))
-        .path("/recharges/callback/{provider}", path(&[(Post, callback)]))
-        .path("/health", path(&[(Get, health)]))
-        .path("/openapi.json", path(&[(Get, openapi)]))
-        .path("/docs", path(&[(Get, docs)]))
+        .path("/recharges", recharges)
+        .path("/recharges/{orderId}", get(read()))
+        .path("/recharges/{orderId}/cancel", post(cancel()))
+        .path("/users/{userId}/balances", get(balances()))
+        .path("/users/{userId}/ledger", get(ledger()))
+        .path("/recharges/callback", post(default_callback()))
+        .path("/recharges/callback/{provider}", post(callback()))
+        .path("/health", get(health()))
+        .path("/openapi.json", get(openapi()))
+        .path("/docs", get(docs()))
         .build()
 }
 
