@@ -100,7 +100,8 @@ pub struct Recharge {
     /// The merchant's own order number, if it gave one.
     #[cfg_attr(feature = "openapi", schema(required, example = "order-1042"))]
     pub order_reference: Option<String>,
-    /// Where and how the payer pays; `null` until the provider has named an address.
+    /// Where and how the payer pays; `null` until the provider has named an address, and for providers
+    /// that name none.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub payment: Option<Payment>,
     /// The merchant's own members, as they were sent.

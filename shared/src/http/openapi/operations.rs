@@ -209,13 +209,16 @@ fn callback() -> Operation {
 
 fn confirmed(operation: OperationBuilder, also: &[u16]) -> Operation {
     let body = ContentBuilder::new().schema(Some(text().build())).example(Some("success".into()));
+    let empty = ContentBuilder::new().schema(Some(ObjectBuilder::new().build()));
     let safe = ResponseBuilder::new()
-        .description(
-            "Safe. The provider's own words; those of `trader` unless its settings differ.",
-        )
+        .description("Safe, in the words that the provider's kind expects.")
         .header("X-Trace-Id", headers::trace())
-        .content("text/plain", body.build());
-    let operation = operation.request_body(Some(providers::body())).response("200", safe.build());
+        .content("text/plain", body.build())
+        .content("application/json", empty.example(Some(json!({}))).build());
+    let operation = operation
+        .parameters(Some(providers::headers()))
+        .request_body(Some(providers::body()))
+        .response("200", safe.build());
     refused(operation, &[&[400, 401, 413, 415, 429, 500, 503], also].concat())
 }
 

@@ -38,7 +38,8 @@ pub fn components() -> Components {
         .schema_from::<words::OrderId>()
         .schema("CreateRecharge", create_recharge())
         .schema("CancelRecharge", cancel_recharge())
-        .schema("TraderCallback", providers::callback())
+        .schema("TraderCallback", providers::trader())
+        .schema("StandardEvent", providers::standard())
         .schema("GatewayMessage", gateway_message())
         .schema("Health", health());
     for (name, response) in errors::responses() {
