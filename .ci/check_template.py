@@ -72,6 +72,9 @@ ROUTES = {
     "GET /users/{userId}/balances": "StatusQuery",
     "GET /users/{userId}/ledger": "StatusQuery",
     "GET /health": "StatusQuery",
+    "GET /openapi.json": "StatusQuery",
+    "GET /docs": "StatusQuery",
+    "GET /docs/viewer.js": "StatusQuery",
     "$default": "StatusQuery",
 }
 

@@ -419,3 +419,28 @@ fn nothing_is_believed_while_the_keys_cannot_be_read() {
         assert_eq!((world.books().orders.len(), world.stack.depth().visible), (1, 0));
     });
 }
+
+#[test]
+fn an_order_has_all_its_members_in_their_order_before_and_after_the_provider_knows_it() {
+    simulate(21, async || {
+        let world = World::new().await;
+        let members = |answered: &recharge_tests::Answered| {
+            let members = answered.json.as_object().into_iter().flatten();
+            members.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        let all = "orderId status reason userId amount currency receivedAmount creditedAmount \
+                   paymentMethod transactionId orderReference payment metadata createdAt updatedAt \
+                   expiresAt message";
+        let created = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!(members(&created), all);
+        let payment = created.json["payment"].as_object().unwrap();
+        let payment: Vec<&str> = payment.keys().map(String::as_str).collect();
+        assert_eq!(payment, ["address", "network", "amount", "expiresAt"]);
+        world.trader.set_mode(Mode::Down);
+        let unknown = world.create("u_2", MINOR, "k-2").await;
+        assert_eq!(members(&unknown), all);
+        for absent in ["reason", "transactionId", "orderReference", "payment"] {
+            assert_eq!(unknown.json[absent], json!(null), "{absent}");
+        }
+    });
+}

@@ -2,6 +2,7 @@
 //! who knows how to wait. Nothing there leaves the process. `runtime` is for the real binaries instead:
 //! the machine's clock, and ports on the loopback address.
 
+pub mod contract;
 pub mod fuzz;
 mod outbound;
 pub mod runtime;

@@ -1,6 +1,6 @@
 //! `GET /recharges`, `GET /recharges/{orderId}`, `GET /users/{userId}/balances`,
-//! `GET /users/{userId}/ledger`, `GET /health`. Every read starts from the calling merchant. Writes
-//! nothing.
+//! `GET /users/{userId}/ledger`; without authentication `GET /health`, `/openapi.json` and `/docs`.
+//! Every read starts from the calling merchant. Writes nothing.
 
 use std::convert::Infallible;
 
@@ -16,6 +16,8 @@ use recharge_shared::http::{
 use recharge_shared::store::{OrderFilter, Store};
 use serde_json::json;
 use tracing::Instrument;
+
+use crate::files;
 
 /// What this function may touch.
 #[derive(Debug)]
@@ -35,8 +37,12 @@ pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Inf
 
 async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {
     let route = route(request.method(), request.raw_http_path())?;
-    if route == Route::Health {
-        return Ok(Answer::ok(json!({"status": "ok"})));
+    match route {
+        Route::Health => return Ok(Answer::ok(json!({"status": "ok"}))),
+        Route::OpenApi => return Ok(Answer::File(files::OPENAPI)),
+        Route::Docs => return Ok(Answer::File(files::DOCS)),
+        Route::DocsViewer => return Ok(Answer::File(files::VIEWER)),
+        _ => {}
     }
     let caller = deps.auth.authenticate(request, Scope::RechargeRead).await?;
     match route {
@@ -44,9 +50,7 @@ async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {
         Route::Recharge(id) => recharge(deps, &caller.merchant, &id).await,
         Route::Balances(user) => balances(deps, &caller.merchant, &user).await,
         Route::Ledger(user) => ledger(deps, request, &caller.merchant, &user).await,
-        Route::CreateRecharge | Route::Cancel(_) | Route::Callback(_) | Route::Health => {
-            Err(ApiError::not_found())
-        }
+        _ => Err(ApiError::not_found()),
     }
 }
 

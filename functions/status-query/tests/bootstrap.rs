@@ -1,5 +1,7 @@
 //! The real binary under a Runtime API, fed with its files in `events/`.
 
+use aws_smithy_types::base64;
+use lambda_http::Body;
 use recharge_local::functions::HttpFunction;
 use recharge_tests::runtime::{Bench, filed_order, sign_anew};
 use serde_json::json;
@@ -14,6 +16,23 @@ async fn the_binary_answers_its_events() {
     let health = function.event("health.json");
     let answered = function.http(&health).await;
     assert_eq!((answered.status, answered.json), (200, json!({"status": "ok"})));
+    let openapi = function.event("openapi.json");
+    let answered = function.http(&openapi).await;
+    assert_eq!((answered.status, &answered.json["openapi"]), (200, &json!("3.1.0")));
+    let docs = function.event("docs.json");
+    let answered = function.http(&docs).await;
+    assert_eq!((answered.status, answered.text.starts_with("<!doctype html>")), (200, true));
+    // Binary answers travel to the gateway as base64.
+    let viewer = function.event("docs-viewer.json");
+    let answered = function.invoke(&viewer).await;
+    assert_eq!(
+        (&answered["statusCode"], &answered["isBase64Encoded"]),
+        (&json!(200), &json!(true))
+    );
+    assert_eq!(answered["headers"]["content-encoding"], "gzip");
+    let body: Body = serde_json::from_value(answered["body"].clone()).unwrap();
+    let sent = base64::decode(std::str::from_utf8(&body).unwrap()).unwrap();
+    assert!(sent == include_bytes!("../assets/viewer.js.gz"));
     let unknown = function.event("unknown-route.json");
     let answered = function.http(&unknown).await;
     assert_eq!((answered.status, &answered.json["errorCode"]), (404, &json!("NOT_FOUND")));

@@ -6,6 +6,7 @@
 mod bundle;
 mod kill_nine;
 mod refusals;
+mod signing;
 
 use std::process::Command;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::{Value, json};
 
+use super::body::{Problem, ProblemDetail};
 use super::error::ApiError;
 use crate::domain::TraceId;
 
@@ -19,6 +20,8 @@ pub enum Answer {
         /// Sends `Idempotency-Replayed: true`.
         replayed: bool,
     },
+    /// A file of the repository.
+    File(File),
     /// Bytes for a provider.
     Raw {
         /// HTTP status.
@@ -28,6 +31,19 @@ pub enum Answer {
         /// The body.
         body: String,
     },
+}
+
+/// A file that is the same for everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct File {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// Whether `bytes` are compressed with gzip.
+    pub gzip: bool,
+    /// `Content-Security-Policy`; empty for what is no page.
+    pub policy: &'static str,
+    /// The bytes.
+    pub bytes: &'static [u8],
 }
 
 impl Answer {
@@ -71,6 +87,22 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
                 if replayed { builder.header("idempotency-replayed", "true") } else { builder };
             builder.body(Body::Text(body.to_string()))
         }
+        Ok(Answer::File(file)) => {
+            let mut builder = builder
+                .header("content-type", file.content_type)
+                .header("cache-control", "public, max-age=300")
+                .header("x-content-type-options", "nosniff");
+            if file.gzip {
+                builder = builder.header("content-encoding", "gzip");
+            }
+            if !file.policy.is_empty() {
+                builder = builder.header("content-security-policy", file.policy);
+            }
+            builder.body(match std::str::from_utf8(file.bytes) {
+                Ok(text) if !file.gzip => Body::Text(text.to_owned()),
+                _ => Body::Binary(file.bytes.to_vec()),
+            })
+        }
         Ok(Answer::Raw { status, content_type, body }) => {
             builder.status(status).header("content-type", content_type).body(Body::Text(body))
         }
@@ -86,7 +118,7 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
             if let Some(allow) = error.allow {
                 builder = builder.header("allow", allow);
             }
-            builder.body(Body::Text(problem(trace, &error).to_string()))
+            builder.body(Body::Text(json!(problem(trace, &error)).to_string()))
         }
     };
     built.unwrap_or_else(|error| {
@@ -97,15 +129,15 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
     })
 }
 
-fn problem(trace: &TraceId, error: &ApiError) -> Value {
-    let details: Vec<Value> =
-        error.field.iter().map(|(field, issue)| json!({"field": field, "issue": issue})).collect();
-    json!({
-        "errorCode": error.code.as_str(),
-        "message": error.message,
-        "details": details,
-        "traceId": trace.as_str(),
-    })
+fn problem(trace: &TraceId, error: &ApiError) -> Problem {
+    let detail =
+        |(field, issue): &(&'static str, String)| ProblemDetail { field, issue: issue.clone() };
+    Problem {
+        error_code: error.code.as_str(),
+        message: error.message.clone(),
+        details: error.field.iter().map(detail).collect(),
+        trace_id: trace.as_str().to_owned(),
+    }
 }
 
 fn log(trace: &TraceId, error: &ApiError) {

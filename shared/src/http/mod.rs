@@ -1,14 +1,17 @@
 //! HTTP in and out: the only status codes of the repository, the error form, request parsing.
 
 mod answer;
+pub mod body;
 mod cursor;
 mod error;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod order;
 pub mod query;
 pub mod request;
 mod route;
 
-pub use answer::{Answer, render, trace_of};
+pub use answer::{Answer, File, render, trace_of};
 pub use error::{ApiError, ErrorCode};
 pub use order::{balances_body, ledger_body, order_body, orders_body};
 pub use route::{Route, route};

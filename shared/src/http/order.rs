@@ -1,8 +1,13 @@
 //! Orders, balances and ledgers as clients read them.
 
 use aws_smithy_types::date_time::{DateTime, Format};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
+use super::body::{
+    Balance as BalanceBody, Balances, Ledger, LedgerEntry, LedgerLeg, Minor, Payment, Recharge,
+    RechargePage,
+};
 use crate::domain::{Money, Order, OrderState, Reason, Timestamp};
 use crate::store::{Balance, LedgerLine, LedgerPage};
 
@@ -11,39 +16,46 @@ fn rfc3339(at: Timestamp) -> String {
     DateTime::from_secs(at.secs()).fmt(Format::DateTime).unwrap_or_default()
 }
 
-fn minor(amount: Money) -> Value {
-    i64::try_from(amount.minor()).map_or_else(|_| json!(amount.minor().to_string()), |n| json!(n))
+fn minor(amount: Money) -> Minor {
+    Minor(amount.minor())
+}
+
+/// Members keep the order of the type; text, numbers and lists of them cannot fail.
+fn json(body: impl Serialize) -> Value {
+    serde_json::to_value(body).unwrap_or_default()
 }
 
 /// The order in every answer.
 pub fn order_body(order: &Order) -> Value {
-    let payment = order.deposit.as_ref().map(|deposit| {
-        json!({
-            "address": deposit.address,
-            "network": deposit.network,
-            "amount": order.amount.decimal(),
-            "expiresAt": rfc3339(order.expires_at),
-        })
+    json(recharge(order))
+}
+
+fn recharge(order: &Order) -> Recharge {
+    let payment = order.deposit.as_ref().map(|deposit| Payment {
+        address: deposit.address.clone(),
+        network: deposit.network.clone(),
+        amount: order.amount.decimal(),
+        expires_at: rfc3339(order.expires_at),
     });
-    json!({
-        "orderId": order.id.as_str(),
-        "status": order.state.as_str(),
-        "reason": order.reason.map(Reason::as_str),
-        "userId": order.user.as_str(),
-        "amount": minor(order.amount),
-        "currency": order.amount.currency().code(),
-        "receivedAmount": minor(order.received),
-        "creditedAmount": minor(order.credited),
-        "paymentMethod": order.provider.as_str(),
-        "transactionId": order.transaction_id,
-        "orderReference": order.reference.as_ref().map(|reference| reference.as_str()),
-        "payment": payment,
-        "metadata": order.metadata,
-        "createdAt": rfc3339(order.created_at),
-        "updatedAt": rfc3339(order.updated_at),
-        "expiresAt": rfc3339(order.expires_at),
-        "message": message(order),
-    })
+    Recharge {
+        order_id: order.id.to_string(),
+        status: order.state.as_str(),
+        reason: order.reason.map(Reason::as_str),
+        user_id: order.user.to_string(),
+        amount: minor(order.amount),
+        currency: order.amount.currency().code(),
+        received_amount: minor(order.received),
+        credited_amount: minor(order.credited),
+        payment_method: order.provider.to_string(),
+        transaction_id: order.transaction_id.clone(),
+        order_reference: order.reference.as_ref().map(ToString::to_string),
+        payment,
+        metadata: order.metadata.clone(),
+        created_at: rfc3339(order.created_at),
+        updated_at: rfc3339(order.updated_at),
+        expires_at: rfc3339(order.expires_at),
+        message: message(order),
+    }
 }
 
 fn message(order: &Order) -> &'static str {
@@ -69,51 +81,84 @@ fn message(order: &Order) -> &'static str {
 
 /// `GET /users/{userId}/balances`.
 pub fn balances_body(user: &str, balances: &[Balance]) -> Value {
-    let one = |balance: &Balance| {
-        json!({
-            "currency": balance.amount.currency().code(),
-            "amount": minor(balance.amount),
-            "decimal": balance.amount.decimal(),
-            "entries": balance.entries,
-            "updatedAt": rfc3339(balance.updated_at),
-        })
+    let one = |balance: &Balance| BalanceBody {
+        currency: balance.amount.currency().code(),
+        amount: minor(balance.amount),
+        decimal: balance.amount.decimal(),
+        entries: balance.entries,
+        updated_at: rfc3339(balance.updated_at),
     };
-    json!({"userId": user, "balances": balances.iter().map(one).collect::<Vec<_>>()})
+    let balances = balances.iter().map(one).collect();
+    json(Balances { user_id: user.to_owned(), balances })
 }
 
 /// `GET /recharges`, newest first.
 pub fn orders_body(orders: &[Order], next_cursor: Option<String>) -> Value {
-    json!({
-        "recharges": orders.iter().map(order_body).collect::<Vec<_>>(),
-        "nextCursor": next_cursor,
-    })
+    json(RechargePage { recharges: orders.iter().map(recharge).collect(), next_cursor })
 }
 
 /// `GET /users/{userId}/ledger`, newest first.
 pub fn ledger_body(user: &str, page: &LedgerPage, next_cursor: Option<String>) -> Value {
-    json!({
-        "userId": user,
-        "entries": page.lines.iter().map(ledger_entry).collect::<Vec<_>>(),
-        "nextCursor": next_cursor,
-    })
+    let entries = page.lines.iter().map(ledger_entry).collect();
+    json(Ledger { user_id: user.to_owned(), entries, next_cursor })
 }
 
-fn ledger_entry(line: &LedgerLine) -> Value {
+fn ledger_entry(line: &LedgerLine) -> LedgerEntry {
     let [gained, _] = line.entry.legs();
-    let legs: Vec<Value> = line
-        .entry
-        .legs()
-        .iter()
-        .map(|leg| json!({"account": leg.account.to_string(), "amount": minor(leg.amount)}))
-        .collect();
-    json!({
-        "entryId": line.entry_id,
-        "kind": line.entry.kind().as_str(),
-        "amount": minor(gained.amount),
-        "currency": gained.amount.currency().code(),
-        "orderId": line.order.as_str(),
-        "reason": line.reason.map(Reason::as_str),
-        "createdAt": rfc3339(line.at),
-        "legs": legs,
-    })
+    let legs = line.entry.legs().iter();
+    LedgerEntry {
+        entry_id: line.entry_id.clone(),
+        kind: line.entry.kind().as_str(),
+        amount: minor(gained.amount),
+        currency: gained.amount.currency().code(),
+        order_id: line.order.to_string(),
+        reason: line.reason.map(Reason::as_str),
+        created_at: rfc3339(line.at),
+        legs: legs
+            .map(|leg| LedgerLeg { account: leg.account.to_string(), amount: minor(leg.amount) })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Currency, Entry, MerchantId, OrderId, ProviderName, UserId};
+
+    #[test]
+    fn amounts_are_numbers_for_as_long_as_a_number_holds_them() {
+        let of = |minor| json(Minor(minor)).to_string();
+        assert_eq!(of(-5_000_000), "-5000000");
+        assert_eq!(of(i128::from(i64::MAX)), "9223372036854775807");
+        assert_eq!(of(i128::from(i64::MAX) + 1), "\"9223372036854775808\"");
+    }
+
+    #[test]
+    fn balances_and_ledgers_keep_their_members_in_order() {
+        let (amount, at) = (Money::new(5_000_000, Currency::Usdt), Timestamp::from_secs(1));
+        let balance = Balance { amount, entries: 1, updated_at: at };
+        let balances = concat!(
+            r#"{"userId":"u_1","balances":[{"currency":"USDT","amount":5000000,"#,
+            r#""decimal":"5.000000","entries":1,"updatedAt":"1970-01-01T00:00:01Z"}]}"#
+        );
+        assert_eq!(balances_body("u_1", &[balance]).to_string(), balances);
+
+        let merchant = MerchantId::parse("m").unwrap();
+        let (user, provider) = (UserId::parse("u_1").unwrap(), ProviderName::parse("p").unwrap());
+        let line = LedgerLine {
+            entry_id: "E1".to_owned(),
+            entry: Entry::credit(merchant, user, provider, amount).unwrap(),
+            order: OrderId::parse("R0000000000000000000000000").unwrap(),
+            reason: None,
+            at,
+        };
+        let ledger = concat!(
+            r#"{"userId":"u_1","entries":[{"entryId":"E1","kind":"CREDIT","amount":5000000,"#,
+            r#""currency":"USDT","orderId":"R0000000000000000000000000","reason":null,"#,
+            r#""createdAt":"1970-01-01T00:00:01Z","legs":[{"account":"user/m/u_1","#,
+            r#""amount":5000000},{"account":"provider/p","amount":-5000000}]}],"nextCursor":"31"}"#
+        );
+        let page = LedgerPage { lines: vec![line], next: None };
+        assert_eq!(ledger_body("u_1", &page, Some("31".to_owned())).to_string(), ledger);
+    }
 }

@@ -18,13 +18,13 @@ pub const CREATE_BYTES_MAX: usize = 64 * 1024;
 /// The longest callback body.
 pub const CALLBACK_BYTES_MAX: usize = 128 * 1024;
 
-const EXPIRES_IN_SECS_DEFAULT: u64 = 1_800;
-const EXPIRES_IN_SECS_MIN: u64 = 60;
-const EXPIRES_IN_SECS_MAX: u64 = 86_400;
-const METADATA_MEMBERS_MAX: usize = 20;
-const METADATA_BYTES_MAX: usize = 4_096;
-const CALLBACK_URL_BYTES_MAX: usize = 2_048;
-const MEMBERS: [&str; 9] = [
+pub(super) const EXPIRES_IN_SECS_DEFAULT: u64 = 1_800;
+pub(super) const EXPIRES_IN_SECS_MIN: u64 = 60;
+pub(super) const EXPIRES_IN_SECS_MAX: u64 = 86_400;
+pub(super) const METADATA_MEMBERS_MAX: usize = 20;
+pub(super) const METADATA_BYTES_MAX: usize = 4_096;
+pub(super) const CALLBACK_URL_BYTES_MAX: usize = 2_048;
+pub(super) const MEMBERS: [&str; 9] = [
     "userId",
     "amount",
     "currency",

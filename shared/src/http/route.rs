@@ -24,6 +24,12 @@ pub enum Route {
     Ledger(UserId),
     /// `GET /health`
     Health,
+    /// `GET /openapi.json`
+    OpenApi,
+    /// `GET /docs`
+    Docs,
+    /// `GET /docs/viewer.js`, which the page at `/docs` consists of.
+    DocsViewer,
 }
 
 /// What `method` and `path` mean. An identifier that cannot exist is 404 like one that does not.
@@ -40,6 +46,9 @@ pub fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         ["users", id, "balances"] => ("GET", UserId::parse(id).map(Route::Balances)),
         ["users", id, "ledger"] => ("GET", UserId::parse(id).map(Route::Ledger)),
         ["health"] => ("GET", Some(Route::Health)),
+        ["openapi.json"] => ("GET", Some(Route::OpenApi)),
+        ["docs"] => ("GET", Some(Route::Docs)),
+        ["docs", "viewer.js"] => ("GET", Some(Route::DocsViewer)),
         _ => return Err(ApiError::not_found()),
     };
     if method.as_str() != verb {
@@ -85,6 +94,9 @@ mod tests {
         let trader = ProviderName::parse("trader");
         check(Method::POST, "/recharges/callback/trader", Ok(Route::Callback(trader)));
         check(Method::GET, "/health", Ok(Route::Health));
+        check(Method::GET, "/openapi.json", Ok(Route::OpenApi));
+        check(Method::GET, "/docs", Ok(Route::Docs));
+        check(Method::GET, "/docs/viewer.js", Ok(Route::DocsViewer));
         for (method, path) in [
             (Method::PUT, "/recharges"),
             (Method::GET, "/recharges/callback"),

@@ -23,7 +23,10 @@ pub const CLAIMS: [(&str, &[&str]); 5] = [
     (
         "status-query",
         &[
+            "docs-viewer.json",
+            "docs.json",
             "health.json",
+            "openapi.json",
             "status-balances.json",
             "status-ledger.json",
             "status-order.json",

@@ -1,0 +1,154 @@
+//! The schemas of all bodies, with the limits that requests are held to, and how clients authenticate.
+
+use utoipa::openapi::schema::{
+    AdditionalProperties, ComponentsBuilder, Object, ObjectBuilder, Type,
+};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Components, RefOr, Schema};
+
+use super::{errors, providers, words};
+use crate::domain::Currency;
+use crate::http::body::{
+    Balance, Balances, CreateRecharge, Ledger, LedgerEntry, LedgerLeg, Payment, Problem,
+    ProblemDetail, Recharge, RechargePage,
+};
+use crate::http::request::{
+    CALLBACK_URL_BYTES_MAX, EXPIRES_IN_SECS_DEFAULT, EXPIRES_IN_SECS_MAX, EXPIRES_IN_SECS_MIN,
+    METADATA_MEMBERS_MAX,
+};
+
+/// Everything that the operations refer to.
+pub fn components() -> Components {
+    let mut builder = ComponentsBuilder::new()
+        .schema_from::<Recharge>()
+        .schema_from::<Payment>()
+        .schema_from::<RechargePage>()
+        .schema_from::<Balances>()
+        .schema_from::<Balance>()
+        .schema_from::<Ledger>()
+        .schema_from::<LedgerEntry>()
+        .schema_from::<LedgerLeg>()
+        .schema_from::<Problem>()
+        .schema_from::<ProblemDetail>()
+        .schema_from::<words::Currency>()
+        .schema_from::<words::OrderStatus>()
+        .schema_from::<words::Reason>()
+        .schema_from::<words::EntryKind>()
+        .schema_from::<words::ErrorCode>()
+        .schema_from::<words::OrderId>()
+        .schema("CreateRecharge", create_recharge())
+        .schema("CancelRecharge", cancel_recharge())
+        .schema("TraderCallback", providers::trader())
+        .schema("StandardEvent", providers::standard())
+        .schema("GatewayMessage", gateway_message())
+        .schema("Health", health());
+    for (name, response) in errors::responses() {
+        builder = builder.response(name, response);
+    }
+    for (name, header, description) in SIGNATURE {
+        let key = ApiKeyValue::with_description(header, description);
+        builder = builder.security_scheme(name, SecurityScheme::ApiKey(ApiKey::Header(key)));
+    }
+    builder.build()
+}
+
+/// All three headers together, by a key with `scope`.
+pub fn signed(scope: &str) -> SecurityRequirement {
+    let [key, timestamp, signature] = SIGNATURE.map(|(name, ..)| name);
+    let none: [&str; 0] = [];
+    SecurityRequirement::new(key, [scope]).add(timestamp, none).add(signature, none)
+}
+
+const SIGNATURE: [(&str, &str, &str); 3] = [
+    (
+        "apiKey",
+        "X-Api-Key",
+        "The key's id. A key belongs to one merchant and has scopes: `recharge:write` for what changes \
+         something, `recharge:read` for the rest.",
+    ),
+    (
+        "timestamp",
+        "X-Timestamp",
+        "When the request was signed: Unix seconds, exactly ten digits, within 300 seconds of the \
+         service's clock.",
+    ),
+    (
+        "signature",
+        "X-Signature",
+        "`v1=` and the lower-case hex HMAC-SHA256, under the key's secret, of the string to sign:\n\n\
+         ```\nv1\n<method>\n<path, with ?query exactly as sent>\n<X-Timestamp>\n<X-Api-Key>\n\
+         <Idempotency-Key header, or nothing>\n<lower-case hex SHA-256 of the raw body>\n```\n\n\
+         joined by LF, without one at the end. Pattern: `^v1=[0-9a-f]{64}$`.",
+    ),
+];
+
+/// The derived schema, with the limits of `request` and `domain` put in.
+fn create_recharge() -> Schema {
+    let RefOr::T(Schema::Object(mut object)) = <CreateRecharge as utoipa::PartialSchema>::schema()
+    else {
+        return Schema::default();
+    };
+    let grammar = |pattern: &'static str| move |member: &mut Object| pattern_of(member, pattern);
+    limit(&mut object, "userId", grammar(words::USER_ID));
+    limit(&mut object, "paymentMethod", grammar(words::PROVIDER));
+    limit(&mut object, "orderReference", grammar(words::ORDER_REFERENCE));
+    limit(&mut object, "idempotencyKey", grammar(words::IDEMPOTENCY_KEY));
+    limit(&mut object, "amount", |member| {
+        let max = Currency::ALL.map(Currency::order_max_minor).into_iter().max();
+        member.minimum = Some(1.into());
+        member.maximum = max.and_then(|max| isize::try_from(max).ok()).map(Into::into);
+    });
+    limit(&mut object, "expiresInSeconds", |member| {
+        member.minimum = Some(number(EXPIRES_IN_SECS_MIN));
+        member.maximum = Some(number(EXPIRES_IN_SECS_MAX));
+        member.default = Some(EXPIRES_IN_SECS_DEFAULT.into());
+    });
+    limit(&mut object, "callbackUrl", |member| {
+        pattern_of(member, "^https://");
+        member.max_length = Some(CALLBACK_URL_BYTES_MAX);
+    });
+    limit(&mut object, "metadata", |member| {
+        member.max_properties = Some(METADATA_MEMBERS_MAX);
+        let name = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).build();
+        member.property_names = Some(Box::new(name.into()));
+    });
+    object.into()
+}
+
+fn pattern_of(member: &mut Object, pattern: &str) {
+    member.pattern = Some(pattern.to_owned());
+}
+
+fn number(value: u64) -> utoipa::Number {
+    usize::try_from(value).unwrap_or(usize::MAX).into()
+}
+
+fn limit(object: &mut Object, name: &str, set: impl FnOnce(&mut Object)) {
+    if let Some(RefOr::T(Schema::Object(member))) = object.properties.get_mut(name) {
+        set(member);
+    }
+}
+
+fn cancel_recharge() -> Object {
+    ObjectBuilder::new()
+        .description(Some("Nothing: the path says it all."))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        .build()
+}
+
+fn gateway_message() -> Object {
+    ObjectBuilder::new()
+        .description(Some("What the gateway says before the service sees a request."))
+        .property("message", text("Too Many Requests"))
+        .required("message")
+        .build()
+}
+
+fn health() -> Object {
+    let status = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["ok"]));
+    ObjectBuilder::new().property("status", status).required("status").build()
+}
+
+fn text(example: &str) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).examples([example]).build()
+}
