@@ -38,6 +38,14 @@ ROLES = {
         "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
     },
 }
+# Rows that a function may write, by the beginning of their partition key; functions not named here may
+# write whatever their actions allow.
+ROWS = {
+    "CallbackWorker": {
+        "dynamodb:PutItem": ["P#*", "K#*"],
+        "dynamodb:UpdateItem": ["O#*", "U#*"],
+    },
+}
 LOG_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # X-Ray knows no resources: its managed policy is the one place where a function is granted "*".
 MANAGED = [{"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"}]
@@ -144,13 +152,23 @@ def each_function_may_do_exactly_what_its_code_does(stack):
         role = stack.properties(f"{name}Role")
         granted = {}
         for statement in inline_statements(role):
-            same(f"{name}: members", set(statement), {"Effect", "Action", "Resource"})
+            same(f"{name}: members", set(statement) - {"Condition"}, {"Effect", "Action", "Resource"})
             same(f"{name}: effect", statement["Effect"], "Allow")
             for resource in as_list(statement["Resource"]):
                 actions = granted.setdefault(name_of(resource), set())
                 actions.update(as_list(statement["Action"]))
         same(f"{name}: actions", granted, {f"{name}Logs": LOG_ACTIONS, **ROLES[name]})
         same(f"{name}: managed policies", role["ManagedPolicyArns"], MANAGED)
+
+
+def each_function_writes_only_the_rows_that_are_its_own(stack):
+    for name in stack.functions():
+        found = {}
+        for statement in inline_statements(stack.properties(f"{name}Role")):
+            if "Condition" in statement:
+                keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+                found.update({action: keys for action in as_list(statement["Action"])})
+        same(f"{name}: rows", found, ROWS.get(name, {}))
 
 
 def no_statement_has_a_wildcard(stack):
@@ -309,6 +327,7 @@ def nothing_has_a_physical_name(stack):
 
 CHECKS = [
     each_function_may_do_exactly_what_its_code_does,
+    each_function_writes_only_the_rows_that_are_its_own,
     no_statement_has_a_wildcard,
     each_function_gets_the_settings_it_reads_and_no_others,
     each_function_is_built_traced_and_logged_alike,

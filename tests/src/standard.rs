@@ -1,7 +1,7 @@
 //! A simulated provider of the kind `standard`: checks our signatures, keeps orders, answers queries by
 //! its own truth or by what a test wants it to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -22,6 +22,7 @@ struct State {
     attempts: u32,
     is_down: bool,
     rejects: Option<String>,
+    asked: BTreeSet<String>,
 }
 
 /// The provider. Clones are the same one.
@@ -44,6 +45,11 @@ impl SimStandard {
     /// Orders that it has.
     pub fn provider_orders(&self) -> usize {
         self.lock().creates.len()
+    }
+
+    /// Orders that it was asked about.
+    pub fn asked(&self) -> usize {
+        self.lock().asked.len()
     }
 
     /// Creates that were tried, with or without effect.
@@ -90,6 +96,7 @@ impl SimStandard {
             let status = if *creates > 1 { 409 } else { 201 };
             return (status, json!({"status": "ACCEPTED"}).to_string());
         }
+        state.asked.insert(order.clone());
         let answer = state.always_says.clone().unwrap_or_else(|| match state.paid.get(&order) {
             Some(truth) => truth.to_string(),
             None if state.creates.contains_key(&order) => json!({"status": "PENDING"}).to_string(),

@@ -12,7 +12,8 @@ use crate::domain::{
     UserMark,
 };
 
-/// The version of the message that this code writes; it reads this one only.
+/// The version of the message that this code writes; it reads this one only. A member more is no new
+/// version: functions of two releases share the queue while one replaces the other.
 const VERSION: u32 = 1;
 
 /// The queue did not confirm; the message may be in it all the same.
@@ -41,7 +42,7 @@ pub struct SettlementMessage {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct Wire {
     version: u32,
     trace_id: String,

@@ -1,0 +1,101 @@
+//! The corpus as data: cases, their placeholders, and the guard that nothing in it goes unread.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+/// A corpus, as its file says it.
+pub struct Corpus {
+    pub fixtures: Value,
+    pub vectors: Vec<Value>,
+    pub cases: Vec<Case>,
+}
+
+/// One attack.
+#[derive(Clone)]
+pub struct Case {
+    pub id: String,
+    pub group: String,
+    pub is_critical: bool,
+    pub given: Value,
+    pub steps: Vec<Value>,
+    pub expect: Value,
+}
+
+/// The repository's corpus, or the one that `RECHARGE_ATTACKS` names.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "another corpus is chosen by the caller's environment"
+)]
+pub fn load() -> Corpus {
+    let own = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("attacks/corpus.json");
+    let path = std::env::var_os("RECHARGE_ATTACKS").map_or_else(own, PathBuf::from);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let case = |case: &Value| Case {
+        id: text_of(&case["id"]),
+        group: text_of(&case["group"]),
+        is_critical: case["severity"] == "critical",
+        given: case["given"].clone(),
+        steps: case["steps"].as_array().cloned().unwrap_or_default(),
+        expect: case["expect"].clone(),
+    };
+    Corpus {
+        fixtures: file["fixtures"].clone(),
+        vectors: file["vectors"].as_array().cloned().unwrap_or_default(),
+        cases: file["cases"].as_array().unwrap().iter().map(case).collect(),
+    }
+}
+
+pub fn text_of(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// What this runner cannot do; never a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotUnderstood(pub String);
+
+/// Refuses an object with members that are not among `known`.
+pub fn only(what: &str, value: &Value, known: &[&str]) -> Result<(), NotUnderstood> {
+    let none = Map::new();
+    let members = value.as_object().unwrap_or(&none);
+    match members.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(NotUnderstood(format!("{what}: {name}"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a member ends with `_each`: a list whose elements are run one by one.
+pub fn each(step: &Value) -> Option<(String, Vec<Value>)> {
+    let members = step.as_object()?;
+    let (name, list) = members.iter().find(|(name, _)| name.ends_with("_each"))?;
+    Some((name.trim_end_matches("_each").to_owned(), list.as_array()?.clone()))
+}
+
+/// Replaces `{{order}}`, `{{now}}` and `{{filler:N}}` in a text.
+pub fn fill(text: &str, order: &str, now_secs: i64) -> String {
+    let mut text = text.replace("{{order}}", order).replace("{{now}}", &now_secs.to_string());
+    while let Some(start) = text.find("{{filler:") {
+        let end = start + text[start..].find("}}").unwrap_or(text.len() - start - 2) + 2;
+        let count = text[start + 9..end - 2].parse().unwrap_or(0);
+        text.replace_range(start..end, &"a".repeat(count));
+    }
+    text
+}
+
+/// The same for every text inside a value.
+pub fn fill_all(value: &Value, order: &str, now_secs: i64) -> Value {
+    match value {
+        Value::String(text) => Value::String(fill(text, order, now_secs)),
+        Value::Array(items) => {
+            Value::Array(items.iter().map(|item| fill_all(item, order, now_secs)).collect())
+        }
+        Value::Object(members) => Value::Object(
+            members
+                .iter()
+                .map(|(name, value)| (name.clone(), fill_all(value, order, now_secs)))
+                .collect(),
+        ),
+        other => other.clone(),
+    }
+}

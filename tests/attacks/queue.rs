@@ -1,0 +1,314 @@
+//! `queue` steps: messages put into the settlement queue under the corpus's names, handed to the worker
+//! in batches, and what it reports.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_sqs::types::MessageSystemAttributeName;
+use recharge_local::events::sqs_event;
+use recharge_shared::domain::{
+    Currency, Evidence, EvidenceKind, Money, OrderId, ProviderName, Source, Timestamp, TraceId,
+};
+use recharge_shared::queue::SettlementMessage;
+use recharge_tests::world::until_crash;
+use serde_json::{Value, json};
+
+use crate::case::{NotUnderstood, only, text_of};
+use crate::check::Finding;
+use crate::scene::{ACCOUNT, Scene};
+use crate::step::{Played, parse_fault};
+
+/// A row that cannot be read any more, and what it was.
+const DAMAGED: &str = "fingerprint";
+
+pub async fn play(scene: &Scene<'_>, step: &Value) -> Played {
+    let mut mend = Vec::new();
+    let specs = step["messages"].as_array().cloned().unwrap_or_default();
+    let mut names = BTreeSet::new();
+    let before = scene.messages.borrow().len();
+    for spec in &specs {
+        put(scene, &text_of(spec), &mut mend, &mut names).await?;
+    }
+    // What the scene needed for them is not the attack's doing.
+    let mut counts = scene.counts();
+    counts.queued = 0;
+    let keep = scene.before.borrow().clone();
+    *scene.before.borrow_mut() = crate::scene::Counts { orders: counts.orders, ..keep };
+    if specs.iter().any(|spec| text_of(spec).starts_with("applied")) {
+        *scene.before.borrow_mut() = counts;
+    }
+    let slow = match step["delay"].as_str() {
+        None => 0,
+        Some("store:slow") => 200,
+        Some(other) => return Err(NotUnderstood(format!("delay {other}"))),
+    };
+    if slow > 0 {
+        scene.world.pass(1).await;
+    }
+    let responses = batches(scene, step).await?;
+    for (order, was) in mend {
+        restore(scene, &order, &was);
+    }
+    let failed: BTreeSet<String> = responses
+        .iter()
+        .flat_map(|response| response["batchItemFailures"].as_array().cloned().unwrap_or_default())
+        .map(|entry| scene.name_of(entry["itemIdentifier"].as_str().unwrap_or("")))
+        .collect();
+    let _ = before;
+    let expect = &step["expect"];
+    only("expect", expect, &["batchItemFailures", "response_json_exact", "note"])?;
+    let mut findings = Vec::new();
+    if let Some(wanted) = expect["batchItemFailures"].as_array() {
+        let wanted: BTreeSet<String> = wanted.iter().map(text_of).collect();
+        if failed != wanted {
+            findings.push(Finding(format!("failed are {failed:?} instead of {wanted:?}")));
+        }
+    }
+    if expect["response_json_exact"].is_object() {
+        let mut response = responses.first().cloned().unwrap_or_default();
+        for entry in response["batchItemFailures"].as_array_mut().into_iter().flatten() {
+            entry["itemIdentifier"] =
+                scene.name_of(entry["itemIdentifier"].as_str().unwrap_or("")).into();
+        }
+        if response != expect["response_json_exact"] {
+            findings.push(Finding(format!("the batch was answered {response}")));
+        }
+    }
+    Ok(findings)
+}
+
+impl Scene<'_> {
+    /// The corpus's name of a message.
+    fn name_of(&self, id: &str) -> String {
+        let messages = self.messages.borrow();
+        let found = messages.iter().position(|(known, _)| known == id);
+        found.map_or_else(|| id.to_owned(), |position| format!("m{}", position + 1))
+    }
+}
+
+/// Puts `spec`, like `ok*3` or `raw:x`, into the queue.
+async fn put(
+    scene: &Scene<'_>,
+    spec: &str,
+    mend: &mut Vec<(String, Value)>,
+    names: &mut BTreeSet<String>,
+) -> Result<(), NotUnderstood> {
+    if let Some(text) = spec.strip_prefix("raw:") {
+        enqueue(scene, text.to_owned()).await;
+        return Ok(());
+    }
+    if let Some(name) = spec.strip_prefix("repeat:") {
+        names.insert(name.to_owned());
+        let number: usize = name.trim_start_matches('m').parse().unwrap_or(1);
+        for _ in 0..1_000 {
+            let body = scene.messages.borrow().get(number - 1).map(|(_, body)| body.clone());
+            if let Some(body) = body {
+                enqueue_again(scene, body).await;
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        return Err(NotUnderstood(spec.to_owned()));
+    }
+    let (spec, flags) = match spec.split_once(':') {
+        Some((spec, flags)) => (spec, flags),
+        None => (spec, ""),
+    };
+    let (kind, count) = spec.split_once('*').unwrap_or((spec, "1"));
+    let count: u32 = count.parse().map_err(|_| NotUnderstood(spec.to_owned()))?;
+    for _ in 0..count {
+        let order = scene.give_order(&Value::Null, "u_1001").await?;
+        let mut body = message(&order, scene.next(), ACCOUNT);
+        match (kind, flags) {
+            ("ok", "" | "same_user") => {}
+            ("ok", "order_expired") => scene.world.pass(1_801).await,
+            ("poison", "") => damage(scene, &order),
+            ("fail", "") => mend.push((order.clone(), damage_for_now(scene, &order))),
+            ("applied", "") => {
+                enqueue_again(scene, body.clone()).await;
+                while scene.world.stack.settle_batch(0).await.unwrap_or(0) > 0 {}
+            }
+            ("schema", version) => {
+                let mut wire: Value = serde_json::from_str(&body).unwrap();
+                wire["version"] = version.parse::<u32>().unwrap_or(0).into();
+                body = wire.to_string();
+            }
+            ("env", name) => body = message(&order, scene.next(), name),
+            _ => return Err(NotUnderstood(format!("message {spec}:{flags}"))),
+        }
+        enqueue(scene, body).await;
+    }
+    Ok(())
+}
+
+/// A queued success event for `order`.
+fn message(order: &str, number: u32, account: &str) -> String {
+    let evidence = Evidence {
+        provider: ProviderName::parse("test").unwrap(),
+        account: account.to_owned(),
+        payment_id: format!("txn_m{number}"),
+        order_id: OrderId::parse(order),
+        user_mark: None,
+        kind: EvidenceKind::Paid(Money::new(5_000, Currency::Usd)),
+        source: Source::Callback,
+        stale: false,
+        observed_at: Timestamp::from_secs(1_700_000_000),
+        digest: [7; 32],
+        raw: String::new(),
+    };
+    SettlementMessage { trace: TraceId::parse("attack").unwrap(), evidence }.encode()
+}
+
+async fn enqueue(scene: &Scene<'_>, body: String) {
+    let id = send(scene, &body).await;
+    scene.messages.borrow_mut().push((id, body));
+}
+
+/// The same message under another id of the queue, as a redelivery hands it over.
+async fn enqueue_again(scene: &Scene<'_>, body: String) {
+    send(scene, &body).await;
+}
+
+async fn send(scene: &Scene<'_>, body: &str) -> String {
+    let stack = &scene.world.stack;
+    let sqs = stack.ground.aws.sqs(stack.ground.aws.http_client(), 3);
+    let sent = sqs.send_message().queue_url(&stack.names.settlement_url).message_body(body);
+    sent.send().await.unwrap().message_id.unwrap_or_default()
+}
+
+/// Hands everything visible to the worker, ten at a time, and deletes what it does not name.
+async fn batches(scene: &Scene<'_>, step: &Value) -> Result<Vec<Value>, NotUnderstood> {
+    let stack = &scene.world.stack;
+    let sqs = stack.ground.aws.sqs(stack.ground.aws.http_client(), 3);
+    let fault = step["fault"].as_str().map(parse_fault).transpose()?;
+    let (faulty, faults) = match &fault {
+        Some(fault) => {
+            let (functions, faults) = scene.faulty(fault);
+            (Some(functions), Some(faults))
+        }
+        None => (None, None),
+    };
+    let plain = scene.functions.borrow().clone();
+    let functions = faulty.as_ref().unwrap_or(&plain);
+    let mut responses = Vec::new();
+    loop {
+        let received = sqs
+            .receive_message()
+            .queue_url(&stack.names.settlement_url)
+            .max_number_of_messages(stack.names.batch_size)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .send()
+            .await
+            .unwrap();
+        let messages = received.messages();
+        if messages.is_empty() {
+            return Ok(responses);
+        }
+        let event = sqs_event(messages, &stack.names.settlement_arn);
+        let settled = functions.settle(event, format!("batch-{}", scene.next()));
+        let settled = match &faults {
+            Some(faults) => until_crash(faults, settled).await,
+            None => Some(settled.await),
+        };
+        // A batch without an answer comes again as a whole.
+        let Some(Ok(response)) = settled else { continue };
+        let failed: Vec<&str> = response["batchItemFailures"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry["itemIdentifier"].as_str())
+            .collect();
+        for message in messages {
+            if !failed.contains(&message.message_id().unwrap_or("")) {
+                let delete = sqs.delete_message().queue_url(&stack.names.settlement_url);
+                delete.receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
+            }
+        }
+        responses.push(response);
+    }
+}
+
+/// What a newer version of the code would have written, when versions are mixed: a member that this one
+/// does not know, in every other order and message, and an order in a state that it does not know.
+pub async fn from_the_next_version(scene: &Scene<'_>) {
+    if !scene.versions.is_mixed() {
+        return;
+    }
+    let orders: Vec<String> = scene.books().orders.into_iter().map(|order| order.id).collect();
+    for order in orders.iter().step_by(2) {
+        let update = json!({
+            "Key": row_key(order), "UpdateExpression": "SET fromNext = :mark",
+            "ExpressionAttributeValues": {":mark": {"S": "kept"}},
+        });
+        database(scene, "UpdateItem", update);
+    }
+    scene.versions.marked(orders.into_iter().step_by(2));
+    let order = scene.give_order(&Value::Null, "u_1002").await.unwrap();
+    let update = json!({
+        "Key": row_key(&order),
+        "UpdateExpression": "SET #state = :state, #version = #version + :one, \
+                             history = list_append(history, :step)",
+        "ExpressionAttributeNames": {"#state": "state", "#version": "version"},
+        "ExpressionAttributeValues": {
+            ":state": {"S": "FROM_NEXT"}, ":one": {"N": "1"},
+            ":step": {"L": [{"M": {"from": {"S": "PENDING"}, "to": {"S": "FROM_NEXT"},
+                                   "by": {"S": "next"}, "at": {"N": "1700000000000"}}}]},
+        },
+    });
+    database(scene, "UpdateItem", update);
+    scene.versions.unknown_state(order);
+    let stack = &scene.world.stack;
+    let sqs = stack.ground.aws.sqs(stack.ground.aws.http_client(), 3);
+    let received = sqs.receive_message().queue_url(&stack.names.settlement_url);
+    let received = received.max_number_of_messages(10).send().await.unwrap();
+    for message in received.messages() {
+        let mut body: Value = serde_json::from_str(message.body().unwrap()).unwrap();
+        body["fromNext"] = "member".into();
+        send(scene, &body.to_string()).await;
+        let delete = sqs.delete_message().queue_url(&stack.names.settlement_url);
+        delete.receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
+    }
+}
+
+/// What of a newer version's writing has not survived.
+pub fn lost_of_the_next_version(scene: &Scene<'_>) -> Vec<Finding> {
+    let row = |order: &String| database(scene, "GetItem", json!({"Key": row_key(order)}));
+    let (marked, unknown) = scene.versions.written();
+    let lost = marked.iter().filter(|order| row(order)["Item"]["fromNext"]["S"] != "kept");
+    let overwritten = unknown.iter().filter(|o| row(o)["Item"]["state"]["S"] != "FROM_NEXT");
+    lost.chain(overwritten)
+        .map(|order| Finding(format!("{order} has lost a newer member")))
+        .collect()
+}
+
+fn row_key(order: &str) -> Value {
+    json!({"pk": {"S": format!("O#{order}")}, "sk": {"S": "O"}})
+}
+
+fn database(scene: &Scene<'_>, operation: &str, mut request: Value) -> Value {
+    let stack = &scene.world.stack;
+    request["TableName"] = stack.names.table.as_str().into();
+    let answer = stack.ground.aws.database().answer(operation, request.to_string().as_bytes());
+    serde_json::from_str(&answer.body).unwrap_or_default()
+}
+
+/// Makes an order's row unreadable, for good.
+pub fn damage(scene: &Scene<'_>, order: &str) {
+    damage_for_now(scene, order);
+}
+
+fn damage_for_now(scene: &Scene<'_>, order: &str) -> Value {
+    let found = database(scene, "GetItem", json!({"Key": row_key(order)}));
+    let was = found["Item"][DAMAGED].clone();
+    assert!(!was.is_null(), "no order {order:?} to damage");
+    let update = json!({"Key": row_key(order), "UpdateExpression": format!("REMOVE {DAMAGED}")});
+    database(scene, "UpdateItem", update);
+    was
+}
+
+fn restore(scene: &Scene<'_>, order: &str, was: &Value) {
+    let update = json!({
+        "Key": row_key(order), "UpdateExpression": format!("SET {DAMAGED} = :was"),
+        "ExpressionAttributeValues": {":was": was},
+    });
+    database(scene, "UpdateItem", update);
+}
