@@ -38,6 +38,11 @@ async fn the_binary_answers_its_events() {
     assert_eq!(again.headers["idempotency-replayed"], "true");
     assert_eq!(bench.stack.trader.provider_orders(), 1);
 
+    let mut cancel = function.event("cancel-order.json");
+    sign_anew(&mut cancel);
+    let cancelled = function.http(&cancel).await;
+    assert_eq!((cancelled.status, &cancelled.json["status"]), (200, &json!("CANCELLED")));
+
     let lines = function.stop().await;
     let named = |line: &&Value| line.to_string().contains(&filed_order());
     assert!(lines.iter().any(|line| named(&line)), "no line names the order: {lines:?}");

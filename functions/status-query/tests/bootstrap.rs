@@ -52,6 +52,10 @@ async fn the_binary_answers_its_events() {
     bench.in_process(HttpFunction::Webhook, "webhook-trader-form.json").await;
     assert_eq!(bench.stack.settle_batch(0).await, Ok(1));
     let [order, balances, ledger] = events;
+    let mut list = function.event("status-list.json");
+    sign_anew(&mut list);
+    let listed = function.http(&list).await;
+    assert_eq!((listed.status, &listed.json), (200, &json!({"recharges": [], "nextCursor": null})));
     let order = function.http(&order).await;
     assert_eq!((order.status, &order.json["orderId"]), (200, &json!(filed_order())));
     assert_eq!(

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Every file and the function that it is fed to.
 pub const CLAIMS: [(&str, &[&str]); 5] = [
-    ("create-order", &["create-order-bad-json.json", "create-order.json"]),
+    ("create-order", &["cancel-order.json", "create-order-bad-json.json", "create-order.json"]),
     (
         "webhook",
         &["webhook-bad-signature.json", "webhook-trader-form.json", "webhook-trader-json.json"],
@@ -29,6 +29,7 @@ pub const CLAIMS: [(&str, &[&str]); 5] = [
             "openapi.json",
             "status-balances.json",
             "status-ledger.json",
+            "status-list.json",
             "status-order.json",
             "unknown-route.json",
         ],

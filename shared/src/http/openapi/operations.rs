@@ -59,7 +59,8 @@ fn client(
     (summary, description): (&str, &str),
     scope: &str,
 ) -> OperationBuilder {
-    open(tag, id, (summary, description)).security(schemas::signed(scope))
+    let operation = open(tag, id, (summary, description));
+    operation.security(schemas::signed(scope)).security(schemas::authorized(scope))
 }
 
 /// An operation that needs no signature of a client.

@@ -3,7 +3,9 @@
 use utoipa::openapi::schema::{
     AdditionalProperties, ComponentsBuilder, Object, ObjectBuilder, Type,
 };
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Components, RefOr, Schema};
 
 use super::{errors, providers, words};
@@ -49,7 +51,16 @@ pub fn components() -> Components {
         let key = ApiKeyValue::with_description(header, description);
         builder = builder.security_scheme(name, SecurityScheme::ApiKey(ApiKey::Header(key)));
     }
-    builder.build()
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some(
+            "Instead of a signature, where the deployment has a JWT authorizer in front \
+             (`ClientAuth` = `signature_or_jwt`): the claim `merchant` names the merchant, `scope` the \
+             scopes. Elsewhere it is ignored.",
+        ))
+        .build();
+    builder.security_scheme(TOKEN, SecurityScheme::Http(token)).build()
 }
 
 /// All three headers together, by a key with `scope`.
@@ -58,6 +69,13 @@ pub fn signed(scope: &str) -> SecurityRequirement {
     let none: [&str; 0] = [];
     SecurityRequirement::new(key, [scope]).add(timestamp, none).add(signature, none)
 }
+
+/// The token of a deployment that trusts an authorizer, with `scope` in its claim.
+pub fn authorized(scope: &str) -> SecurityRequirement {
+    SecurityRequirement::new(TOKEN, [scope])
+}
+
+const TOKEN: &str = "token";
 
 const SIGNATURE: [(&str, &str, &str); 3] = [
     (
