@@ -13,6 +13,7 @@ ROLES = {
         "Table": {
             "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem",
         },
+        "NotificationQueue": {"sqs:SendMessage"},
         "ClientKeysSecret": {"secretsmanager:GetSecretValue"},
         "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
     },
@@ -24,6 +25,15 @@ ROLES = {
         "Table": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "SettlementQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
         "SettlementDeadLetters": {"sqs:SendMessage"},
+        "NotificationQueue": {"sqs:SendMessage"},
+    },
+    "Notifier": {
+        "Table": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "NotificationQueue": {
+            "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes",
+        },
+        "NotificationDeadLetters": {"sqs:SendMessage"},
+        "NotificationKeysSecret": {"secretsmanager:GetSecretValue"},
     },
     "StatusQuery": {
         "Table": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"},
@@ -35,6 +45,7 @@ ROLES = {
         "Table": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
         "Table/index/due": {"dynamodb:Query"},
         "SettlementQueue": {"sqs:SendMessage"},
+        "NotificationQueue": {"sqs:SendMessage"},
         "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
     },
 }
@@ -45,6 +56,7 @@ ROWS = {
         "dynamodb:PutItem": ["P#*", "K#*"],
         "dynamodb:UpdateItem": ["O#*", "U#*"],
     },
+    "Notifier": {"dynamodb:UpdateItem": ["N#*"]},
 }
 LOG_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # X-Ray knows no resources: its managed policy is the one place where a function is granted "*".
@@ -53,19 +65,23 @@ MANAGED = [{"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWrite
 ENVIRONMENT = {
     "CreateOrder": {
         "TABLE_NAME", "CLIENT_AUTH", "CLIENT_KEYS_SECRET", "PROVIDER_KEYS_SECRET",
-        "PROVIDER_SETTINGS", "DEFAULT_PROVIDER",
+        "PROVIDER_SETTINGS", "DEFAULT_PROVIDER", "NOTIFICATION_QUEUE_URL",
     },
     "Webhook": {
         "SETTLEMENT_QUEUE_URL", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS", "DEFAULT_PROVIDER",
     },
     "CallbackWorker": {
         "TABLE_NAME", "SETTLEMENT_DEAD_LETTER_QUEUE_URL", "SETTLEMENT_MAX_RECEIVE_COUNT",
-        "PROVIDER_SETTINGS",
+        "PROVIDER_SETTINGS", "NOTIFICATION_QUEUE_URL",
+    },
+    "Notifier": {
+        "TABLE_NAME", "NOTIFICATION_KEYS_SECRET", "NOTIFICATION_DEAD_LETTER_QUEUE_URL",
+        "NOTIFICATION_MAX_RECEIVE_COUNT", "NOTIFICATION_PORTS", "OWN_HOSTS",
     },
     "StatusQuery": {"TABLE_NAME", "CLIENT_AUTH", "CLIENT_KEYS_SECRET"},
     "ReconcilePoller": {
         "TABLE_NAME", "SETTLEMENT_QUEUE_URL", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS",
-        "DEFAULT_PROVIDER",
+        "DEFAULT_PROVIDER", "NOTIFICATION_QUEUE_URL",
         "POLL_LOOKAHEAD_SECONDS",
     },
 }
@@ -242,7 +258,7 @@ def each_alarm_reaches_the_topic(stack):
 
 def each_queue_outlasts_its_worker_and_reports_single_failures(stack):
     sources = stack.of_type("AWS::Lambda::EventSourceMapping")
-    same("event sources", len(sources), 1)
+    same("event sources", len(sources), 2)
     for logical_id, source in sources.items():
         queue = stack.properties(name_of(source["EventSourceArn"]))
         worker = stack.properties(source["FunctionName"]["Ref"].removesuffix("Aliaslive"))
@@ -250,8 +266,9 @@ def each_queue_outlasts_its_worker_and_reports_single_failures(stack):
         same(logical_id, source["FunctionResponseTypes"], ["ReportBatchItemFailures"])
         same(logical_id, source["BatchSize"], 10)
         same(logical_id, source["ScalingConfig"], {"MaximumConcurrency": 10})
-        told = worker["Environment"]["Variables"]["SETTLEMENT_MAX_RECEIVE_COUNT"]
-        same(logical_id, int(told), queue["RedrivePolicy"]["maxReceiveCount"])
+        told = worker["Environment"]["Variables"]
+        told = [value for name, value in told.items() if name.endswith("_MAX_RECEIVE_COUNT")]
+        same(logical_id, [int(count) for count in told], [queue["RedrivePolicy"]["maxReceiveCount"]])
 
 
 def the_table_has_the_keys_that_the_store_uses_and_never_forgets(stack):

@@ -106,14 +106,17 @@ async fn act(flow: Flow, world: &World, functions: &Functions) {
             let callback = world.pay(&order, None);
             world.send_to(functions, &world.callback(&callback)).await;
             let _ = world.stack.settle_batch_with(functions, 0).await;
+            let _ = world.stack.notify_batch_with(functions, 0).await;
         }
         Flow::Cancel => {
             let order = order_of(world, "k-1").await;
             world.send_to(functions, &cancel_request(world, &order)).await;
+            let _ = world.stack.notify_batch_with(functions, 0).await;
         }
         Flow::Poll | Flow::Resume | Flow::Expire => {
             let _ = functions.poll("poll".to_owned()).await;
             let _ = world.stack.settle_batch_with(functions, 0).await;
+            let _ = world.stack.notify_batch_with(functions, 0).await;
         }
     }
 }
@@ -185,6 +188,9 @@ async fn recover(flow: Flow, world: &World, scene: &Scene) -> Vec<String> {
         }
         world.settle().await;
     }
+    // As long as it takes a message that was in flight to come again.
+    world.let_pass(8).await;
+    problems.extend(world.untold().await);
     let order = world.order(&order).await;
     if order["status"] != "SUCCESS" || order["creditedAmount"] != MINOR {
         problems.push(format!("not credited: {order}"));
@@ -202,6 +208,7 @@ fn check(world: &World, scene: &Scene) -> Vec<String> {
         }
     };
     let depth = world.stack.depth();
+    let notices = world.stack.notification_depth();
     expect("orders", books.orders.len(), scene.orders);
     expect("orders at the provider", world.trader.provider_orders(), scene.orders);
     expect("credits", books.credits.len(), 1);
@@ -209,6 +216,7 @@ fn check(world: &World, scene: &Scene) -> Vec<String> {
     expect("addresses made by the provider", world.trader.addresses_made(), 1);
     expect("messages left", depth.visible + depth.in_flight, 0);
     expect("dead letters", depth.dead, 0);
+    expect("notices left", notices.visible + notices.in_flight + notices.dead, 0);
     expect("parked", books.parked, 0);
     let due = books.orders.iter().filter(|order| order.due && order.state == "SUCCESS").count();
     expect("settled orders still due", due, 0);

@@ -1,4 +1,4 @@
-//! The six rooms of the bundle put together on embedded services: each function's dependencies, built
+//! The functions of the bundle put together on embedded services: each function's dependencies, built
 //! the way its `main.rs` builds them, over any wire. Holds no state of its own.
 
 use std::sync::Arc;
@@ -10,13 +10,14 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Request, RequestExt, Response};
 use lambda_runtime::{Context, LambdaEvent};
 use recharge_shared::app::admission::Admission;
+use recharge_shared::app::notify::Deliver;
 use recharge_shared::auth::Authenticator;
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{ProviderName, Timestamp};
 use recharge_shared::outbound::Outbound;
 use recharge_shared::providers::Providers;
 use recharge_shared::providers::settings::ProviderSettings;
-use recharge_shared::queue::{DeadLetters, SettlementQueue};
+use recharge_shared::queue::{DeadLetters, NotificationQueue, SettlementQueue};
 use recharge_shared::secrets::{CLIENT_KEYS, PROVIDER_KEYS, Secret};
 use recharge_shared::store::Store;
 use serde_json::{Value, json};
@@ -39,6 +40,8 @@ pub struct Ground {
     pub wire: SharedHttpClient,
     /// How providers are reached.
     pub outbound: Arc<dyn Outbound>,
+    /// How merchants' receivers are reached.
+    pub way: Arc<dyn Deliver>,
     /// The clock of orders, schedules and queues.
     pub clock: SharedClock,
     /// The clock by which signatures from outside are judged.
@@ -66,6 +69,8 @@ pub struct Functions {
     pub status_query: status_query::Deps,
     /// `reconcile-poller`.
     pub reconcile_poller: reconcile_poller::Deps,
+    /// `notifier`.
+    pub notifier: notifier::Deps,
     clock: SharedClock,
     invocations: AtomicU64,
 }
@@ -82,7 +87,7 @@ pub enum HttpFunction {
 }
 
 impl Functions {
-    /// Builds them; like a cold start of all five.
+    /// Builds them; like a cold start of all six.
     pub fn new(ground: &Ground) -> Result<Functions, String> {
         let Ground { aws, wire, names, clock, attempts, .. } = ground;
         let store = Store::new(aws.dynamodb(wire.clone(), *attempts), names.table.clone());
@@ -90,6 +95,10 @@ impl Functions {
             SettlementQueue::new(aws.sqs(wire.clone(), *attempts), names.settlement_url.clone());
         let dead_letters =
             DeadLetters::new(aws.sqs(wire.clone(), *attempts), names.dead_letters_url.clone());
+        let notifications = NotificationQueue::new(
+            aws.sqs(wire.clone(), *attempts),
+            names.notifications.url.clone(),
+        );
         let keys = Secret::new(
             aws.secrets(wire.clone(), *attempts),
             names.client_keys.clone(),
@@ -117,6 +126,7 @@ impl Functions {
                 admission: Admission::new(store.clone()),
                 store: store.clone(),
                 auth: auth.clone(),
+                notifications: notifications.clone(),
                 providers: providers()?,
                 clock: clock.clone(),
             },
@@ -128,14 +138,31 @@ impl Functions {
             callback_worker: callback_worker::Deps {
                 store: store.clone(),
                 policies,
+                notifications: notifications.clone(),
                 dead_letters,
                 receives_max: names.receives_max,
+                clock: clock.clone(),
+            },
+            notifier: notifier::Deps {
+                store: store.clone(),
+                keys: Secret::new(
+                    aws.secrets(wire.clone(), *attempts),
+                    names.notification_keys.clone(),
+                    CLIENT_KEYS,
+                ),
+                way: ground.way.clone(),
+                dead_letters: DeadLetters::new(
+                    aws.sqs(wire.clone(), *attempts),
+                    names.notifications.dead_letters_url.clone(),
+                ),
+                receives_max: names.notifications.receives_max,
                 clock: clock.clone(),
             },
             status_query: status_query::Deps { store: store.clone(), auth },
             reconcile_poller: reconcile_poller::Deps {
                 store,
                 queue,
+                notifications,
                 providers: providers()?,
                 lookahead: ground.lookahead,
                 clock,
@@ -169,6 +196,15 @@ impl Functions {
         let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
         let event = LambdaEvent::new(payload, self.context(request_id, 30));
         let answer = callback_worker::handle(&self.callback_worker, event).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        serde_json::to_value(answer).map_err(|error| error.to_string())
+    }
+
+    /// Hands an SQS event to the notifier; the answer as Lambda reads it.
+    pub async fn notify(&self, event: Value, request_id: String) -> Result<Value, String> {
+        let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
+        let event = LambdaEvent::new(payload, self.context(request_id, 60));
+        let answer = notifier::handle(&self.notifier, event).await;
         let answer = answer.map_err(|error| error.to_string())?;
         serde_json::to_value(answer).map_err(|error| error.to_string())
     }

@@ -60,6 +60,7 @@ async fn start(listener: TcpListener, dir: Option<&Path>) -> Result<(String, Arc
         notify_url: format!("{url}/recharges/callback/trader"),
         lookahead: LOOKAHEAD,
         accounts: None,
+        way: Arc::new(crate::sim::receiver::SimReceiver::default()),
     };
     let outbound = Arc::new(HyperOutbound::new(true));
     let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await?;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use recharge_shared::app::notify::Deliver;
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{Currency, Money, OrderId};
 use recharge_shared::outbound::Outbound;
 use serde_json::{Value, json};
 
-use crate::aws::template::{Route, Template, apply};
+use crate::aws::template::{QueueSource, Route, Template, apply};
 use crate::aws::{ATTEMPTS_DEFAULT, EMBEDDED_URL, EmbeddedAws, SharedClock};
 use crate::books;
 use crate::call::API_KEYS;
@@ -27,6 +28,28 @@ const TEMPLATE: &str = include_str!("../../infra/template.yaml");
 pub const TRADER_APPID: &str = "APPTEST0001";
 /// What both sides of it sign with.
 pub const TRADER_KEY: &str = "trader-test-key-0123";
+
+/// A queue with its worker's dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueNames {
+    /// The queue.
+    pub name: String,
+    /// Its URL.
+    pub url: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Its dead-letter queue.
+    pub dead_letters: String,
+    /// The URL of that.
+    pub dead_letters_url: String,
+    /// How often a message is received before it goes there.
+    pub receives_max: u32,
+    /// Messages a batch.
+    pub batch_size: i32,
+}
+
+/// What the demo merchant's notifications are signed with.
+pub const DEMO_NOTIFICATION_SECRET: &str = "whsec_ZGVtby1ub3RpZmljYXRpb24tc2VjcmV0LTAxMjM0NTY3ODk=";
 
 /// What the template's resources are called here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +70,10 @@ pub struct Names {
     pub receives_max: u32,
     /// Messages a batch.
     pub batch_size: i32,
+    /// The notification queue.
+    pub notifications: QueueNames,
+    /// The secret of the merchants' notification keys.
+    pub notification_keys: String,
     /// The secret of client keys.
     pub client_keys: String,
     /// The secret of provider keys.
@@ -85,6 +112,8 @@ pub struct Setup<'a> {
     pub lookahead: Duration,
     /// Other provider accounts than the simulated trader's.
     pub accounts: Option<Accounts>,
+    /// The way to merchants' receivers.
+    pub way: Arc<dyn Deliver>,
 }
 
 /// One bundle.
@@ -138,6 +167,8 @@ pub async fn prepare(aws: &EmbeddedAws) -> Result<(Names, Vec<GatewayRoute>), St
     put_secret(aws, &names.client_keys, Value::Object(clients)).await?;
     let provider = json!({&names.default_provider: {"key": TRADER_KEY}});
     put_secret(aws, &names.provider_keys, provider).await?;
+    let notifications = json!({API_KEYS[0].merchant: {"secrets": [DEMO_NOTIFICATION_SECRET]}});
+    put_secret(aws, &names.notification_keys, notifications).await?;
     Ok((names, routes(&template)?))
 }
 
@@ -162,31 +193,48 @@ fn names(template: &Template) -> Result<Names, String> {
         let found = template.secrets.iter().find(|secret| secret.logical_id == id);
         found.map(|secret| secret.name.clone()).ok_or_else(|| missing(id))
     };
-    let source = template.queue_sources.first().ok_or_else(|| missing("queue source"))?;
-    let queue = template.queue(&source.queue_logical_id).ok_or_else(|| missing("queue"))?;
-    let redrive = queue.redrive.as_ref().ok_or_else(|| missing("redrive"))?;
-    let dead = template.queue(&redrive.target_logical_id).ok_or_else(|| missing("dead letters"))?;
+    let settlement = queue_of(template, "callback-worker")?;
     let schedule = template.schedules.first().ok_or_else(|| missing("schedule"))?;
     let webhook = template.functions.iter().find(|function| function.crate_name() == "webhook");
     let default_provider = webhook.and_then(|f| f.environment.get("DEFAULT_PROVIDER").cloned());
-    let url = |name: &str| format!("{EMBEDDED_URL}/{}/{name}", crate::aws::sqs::ACCOUNT);
     Ok(Names {
         table: template.tables.first().ok_or_else(|| missing("table"))?.name.clone(),
-        settlement_url: url(&queue.name),
-        settlement_arn: format!(
-            "arn:aws:sqs:us-east-1:{}:{}",
-            crate::aws::sqs::ACCOUNT,
-            queue.name
-        ),
-        settlement: queue.name.clone(),
-        dead_letters_url: url(&dead.name),
-        dead_letters: dead.name.clone(),
-        receives_max: redrive.max_receive_count,
-        batch_size: i32::try_from(source.batch_size).unwrap_or(10),
+        settlement_url: settlement.url,
+        settlement_arn: settlement.arn,
+        settlement: settlement.name,
+        dead_letters_url: settlement.dead_letters_url,
+        dead_letters: settlement.dead_letters,
+        receives_max: settlement.receives_max,
+        batch_size: settlement.batch_size,
+        notifications: queue_of(template, "notifier")?,
+        notification_keys: secret("NotificationKeysSecret")?,
         client_keys: secret("ClientKeysSecret")?,
         provider_keys: secret("ProviderKeysSecret")?,
         default_provider: default_provider.ok_or_else(|| missing("DEFAULT_PROVIDER"))?,
         poll_every_ms: i64::try_from(schedule.every_seconds * 1_000).unwrap_or(60_000),
+    })
+}
+
+/// The queue that a function consumes.
+fn queue_of(template: &Template, function: &str) -> Result<QueueNames, String> {
+    let missing = || format!("the template has no queue of {function}");
+    let consumes = |source: &&QueueSource| {
+        let consumer = template.function(&source.function_logical_id);
+        consumer.is_some_and(|consumer| consumer.crate_name() == function)
+    };
+    let source = template.queue_sources.iter().find(consumes).ok_or_else(missing)?;
+    let queue = template.queue(&source.queue_logical_id).ok_or_else(missing)?;
+    let redrive = queue.redrive.as_ref().ok_or_else(missing)?;
+    let dead = template.queue(&redrive.target_logical_id).ok_or_else(missing)?;
+    let url = |name: &str| format!("{EMBEDDED_URL}/{}/{name}", crate::aws::sqs::ACCOUNT);
+    Ok(QueueNames {
+        url: url(&queue.name),
+        arn: format!("arn:aws:sqs:us-east-1:{}:{}", crate::aws::sqs::ACCOUNT, queue.name),
+        name: queue.name.clone(),
+        dead_letters_url: url(&dead.name),
+        dead_letters: dead.name.clone(),
+        receives_max: redrive.max_receive_count,
+        batch_size: i32::try_from(source.batch_size).unwrap_or(10),
     })
 }
 
@@ -245,6 +293,7 @@ impl Stack {
             wire: wire(&aws),
             aws,
             outbound,
+            way: setup.way,
             clock: setup.clock,
             door: setup.door,
             names: names.clone(),
@@ -269,10 +318,22 @@ impl Stack {
         }
     }
 
+    /// How full the notification queue is.
+    pub fn notification_depth(&self) -> Depth {
+        let view = |name: &str| self.ground.aws.queues().view(name);
+        let queue = view(&self.names.notifications.name);
+        let dead = view(&self.names.notifications.dead_letters);
+        Depth {
+            visible: queue.as_ref().map_or(0, |view| view.visible + view.delayed),
+            in_flight: queue.as_ref().map_or(0, |view| view.in_flight),
+            dead: dead.map_or(0, |view| view.messages.len()),
+        }
+    }
+
     /// `GET /_local/state`.
     pub fn state(&self) -> Result<Value, String> {
         let books = books::read(self.ground.aws.database(), &self.names.table)?;
-        let Depth { visible, in_flight, dead } = self.depth();
+        let depth = |Depth { visible, in_flight, dead }: Depth| json!({"visible": visible, "inFlight": in_flight, "dead": dead});
         let balances: BTreeMap<String, i128> = books
             .balances
             .iter()
@@ -290,7 +351,10 @@ impl Stack {
             "ledgerBalanced": violations.is_empty(),
             "violations": violations,
             "providerOrders": self.trader.provider_orders(),
-            "queues": {"settlement": {"visible": visible, "inFlight": in_flight, "dead": dead}},
+            "queues": {
+                "settlement": depth(self.depth()),
+                "notifications": depth(self.notification_depth()),
+            },
             "parked": books.parked,
         }))
     }

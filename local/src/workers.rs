@@ -1,5 +1,5 @@
-//! What AWS does between the functions: takes batches from the settlement queue to the worker and
-//! deletes what it did, and ticks the schedule.
+//! What AWS does between the functions: takes batches from the queues to the worker and the notifier,
+//! deletes what they did, and ticks the schedule.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::aws::ATTEMPTS_DEFAULT;
 use crate::events::sqs_event;
 use crate::functions::Functions;
-use crate::stack::Stack;
+use crate::stack::{Names, QueueNames, Stack};
 
 /// Workers side by side.
 const WORKERS: usize = 2;
@@ -26,6 +26,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 pub fn start(stack: &Arc<Stack>) {
     for _ in 0..WORKERS {
         tokio::spawn(work(stack.clone()));
+        tokio::spawn(tell(stack.clone()));
     }
     tokio::spawn(keep_schedule(stack.clone()));
 }
@@ -36,6 +37,17 @@ async fn work(stack: Arc<Stack>) {
         let batch = invoke(async move { stack.settle_batch(20).await }).await;
         if let Err(error) = batch {
             tracing::error!(error, "settlement batch");
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+        }
+    }
+}
+
+async fn tell(stack: Arc<Stack>) {
+    loop {
+        let stack = stack.clone();
+        let batch = invoke(async move { stack.notify_batch(20).await }).await;
+        if let Err(error) = batch {
+            tracing::error!(error, "notification batch");
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
         }
     }
@@ -74,32 +86,62 @@ impl Stack {
         functions: &Functions,
         wait_secs: i32,
     ) -> Result<usize, String> {
+        let Names { settlement_url, settlement_arn, batch_size, .. } = &self.names;
+        let Some(batch) = self.receive(settlement_url, *batch_size, wait_secs).await? else {
+            return Ok(0);
+        };
+        let number = BATCHES.fetch_add(1, Ordering::Relaxed);
+        let event = sqs_event(&batch, settlement_arn);
+        let answer = functions.settle(event, format!("{}-batch-{number}", self.run_id)).await?;
+        self.delete(settlement_url, &batch, &failures(&answer)?).await?;
+        Ok(batch.len())
+    }
+
+    /// Takes one batch from the notification queue to the notifier; how many messages it took.
+    pub async fn notify_batch(&self, wait_secs: i32) -> Result<usize, String> {
+        self.notify_batch_with(&self.functions, wait_secs).await
+    }
+
+    /// The same with another instance of the functions.
+    pub async fn notify_batch_with(
+        &self,
+        functions: &Functions,
+        wait_secs: i32,
+    ) -> Result<usize, String> {
+        let QueueNames { url, arn, batch_size, .. } = &self.names.notifications;
+        let Some(batch) = self.receive(url, *batch_size, wait_secs).await? else {
+            return Ok(0);
+        };
+        let number = BATCHES.fetch_add(1, Ordering::Relaxed);
+        let event = sqs_event(&batch, arn);
+        let answer = functions.notify(event, format!("{}-notices-{number}", self.run_id)).await?;
+        self.delete(url, &batch, &failures(&answer)?).await?;
+        Ok(batch.len())
+    }
+
+    async fn receive(
+        &self,
+        url: &str,
+        batch_size: i32,
+        wait_secs: i32,
+    ) -> Result<Option<Vec<Message>>, String> {
         let sqs = self.ground.aws.sqs(self.ground.aws.http_client(), ATTEMPTS_DEFAULT);
         let received = sqs
             .receive_message()
-            .queue_url(&self.names.settlement_url)
-            .max_number_of_messages(self.names.batch_size)
+            .queue_url(url)
+            .max_number_of_messages(batch_size)
             .wait_time_seconds(wait_secs)
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .send()
             .await
             .map_err(|error| error.to_string())?;
-        let messages = received.messages();
-        if messages.is_empty() {
-            return Ok(0);
-        }
-        let number = BATCHES.fetch_add(1, Ordering::Relaxed);
-        let event = sqs_event(messages, &self.names.settlement_arn);
-        let answer = functions.settle(event, format!("{}-batch-{number}", self.run_id)).await?;
-        let failed = failures(&answer)?;
-        self.delete(&sqs, messages, &failed).await?;
-        Ok(messages.len())
+        Ok(received.messages.filter(|messages| !messages.is_empty()))
     }
 
     /// Deletes what the worker has not named as failed, in one request.
     async fn delete(
         &self,
-        sqs: &aws_sdk_sqs::Client,
+        url: &str,
         messages: &[Message],
         failed: &BTreeSet<String>,
     ) -> Result<(), String> {
@@ -115,7 +157,8 @@ impl Stack {
         if entries.is_empty() {
             return Ok(());
         }
-        let delete = sqs.delete_message_batch().queue_url(&self.names.settlement_url);
+        let sqs = self.ground.aws.sqs(self.ground.aws.http_client(), ATTEMPTS_DEFAULT);
+        let delete = sqs.delete_message_batch().queue_url(url);
         let deleted = delete.set_entries(Some(entries)).send().await;
         let deleted = deleted.map_err(|error| error.to_string())?;
         match deleted.failed() {

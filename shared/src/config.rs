@@ -17,8 +17,8 @@ use crate::domain::ProviderName;
 use crate::outbound::Outbound;
 use crate::outbound_hyper::HyperOutbound;
 use crate::providers::{Provider, Providers, settings::ProviderSettings};
-use crate::queue::{DeadLetters, SettlementQueue};
-use crate::secrets::{CLIENT_KEYS, PROVIDER_KEYS, Secret};
+use crate::queue::{DeadLetters, NotificationQueue, SettlementQueue};
+use crate::secrets::{CLIENT_KEYS, NotificationKeysDocument, PROVIDER_KEYS, Secret};
 use crate::store::Store;
 
 /// A setting is missing or malformed. Names the setting, never its value.
@@ -88,6 +88,23 @@ impl Config {
     pub fn dead_letters(&self) -> Result<DeadLetters, ConfigError> {
         let client = aws_sdk_sqs::Client::new(&self.sdk);
         Ok(DeadLetters::new(client, variable("SETTLEMENT_DEAD_LETTER_QUEUE_URL")?))
+    }
+
+    /// The queue at `NOTIFICATION_QUEUE_URL`.
+    pub fn notification_queue(&self) -> Result<NotificationQueue, ConfigError> {
+        let client = aws_sdk_sqs::Client::new(&self.sdk);
+        Ok(NotificationQueue::new(client, variable("NOTIFICATION_QUEUE_URL")?))
+    }
+
+    /// The queue at `NOTIFICATION_DEAD_LETTER_QUEUE_URL`.
+    pub fn notification_dead_letters(&self) -> Result<DeadLetters, ConfigError> {
+        let client = aws_sdk_sqs::Client::new(&self.sdk);
+        Ok(DeadLetters::new(client, variable("NOTIFICATION_DEAD_LETTER_QUEUE_URL")?))
+    }
+
+    /// The merchants' secrets for notifications, from the secret `NOTIFICATION_KEYS_SECRET`.
+    pub fn notification_keys(&self) -> Result<Secret<NotificationKeysDocument>, ConfigError> {
+        Ok(Secret::new(self.secrets(), variable("NOTIFICATION_KEYS_SECRET")?, CLIENT_KEYS))
     }
 
     /// Client authentication by the secret `CLIENT_KEYS_SECRET`; with `CLIENT_AUTH` =

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a world that cannot be set up ends the test")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +14,21 @@ use recharge_local::books::{self, Books};
 use recharge_local::call::{API_KEYS, ApiKey};
 use recharge_local::events::Incoming;
 use recharge_local::functions::{Functions, Ground};
+use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{CallbackRequest, SimTrader};
 use recharge_local::stack::{Accounts, Setup, Stack, TRADER_APPID, TRADER_KEY};
+use recharge_shared::app::notify::Notification;
 use recharge_shared::auth::sign;
+use recharge_shared::domain::OrderId;
+use recharge_shared::http::notice_body;
 use recharge_shared::outbound::Outbound;
+use recharge_shared::store::Store;
 use serde_json::Value;
 
 use crate::FaultyOutbound;
+
+/// Where the demo merchant wants to hear of its orders.
+pub const CALLBACK_URL: &str = "https://hooks.merchant-a.example/recharge";
 
 /// An HTTP answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +50,8 @@ pub struct World {
     pub stack: Stack,
     /// The provider.
     pub trader: SimTrader,
+    /// The merchants' receivers.
+    pub receiver: SimReceiver,
     requests: std::cell::Cell<u64>,
 }
 
@@ -68,6 +79,7 @@ impl World {
     ) -> World {
         let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, None).expect("no file is read");
         let clock = SharedClock::simulated();
+        let receiver = SimReceiver::default();
         let setup = Setup {
             dir: None,
             door: Arc::new(clock.clone()),
@@ -76,11 +88,12 @@ impl World {
             notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
             lookahead: Duration::ZERO,
             accounts,
+            way: Arc::new(receiver.clone()),
         };
         let outbound = outbound(&trader);
         let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;
         let stack = stack.expect("the bundle opens in memory");
-        World { stack, trader, requests: std::cell::Cell::new(0) }
+        World { stack, trader, receiver, requests: std::cell::Cell::new(0) }
     }
 
     /// A new instance of all functions whose outside calls go through `faults`.
@@ -195,7 +208,9 @@ impl World {
 
     /// The request of [`World::create`].
     pub fn create_request(&self, user: &str, minor: i64, key: &str) -> Incoming {
-        let body = serde_json::json!({"userId": user, "amount": minor, "currency": "USDT"});
+        let body = serde_json::json!({
+            "userId": user, "amount": minor, "currency": "USDT", "callbackUrl": CALLBACK_URL,
+        });
         self.signed(("POST", "/recharges"), &body.to_string(), key)
     }
 
@@ -214,18 +229,50 @@ impl World {
         while self.stack.settle_batch(0).await.expect("a batch") > 0 {}
     }
 
-    /// Polls and settles once a minute for `minutes`.
+    /// Runs the notifier until the notification queue has nothing to take.
+    pub async fn notify(&self) {
+        while self.stack.notify_batch(0).await.expect("a batch") > 0 {}
+    }
+
+    /// Polls, settles and notifies once a minute for `minutes`.
     pub async fn let_pass(&self, minutes: u64) {
         for _ in 0..minutes {
             self.pass(60).await;
             self.stack.poll().await.expect("a run");
             self.settle().await;
+            self.notify().await;
         }
     }
 
     /// The order as the demo merchant sees it.
     pub async fn order(&self, id: &str) -> Value {
         self.send(&self.signed(("GET", &format!("/recharges/{id}")), "", "")).await.json
+    }
+
+    /// What is wrong with what merchants were told: every committed notice has reached its receiver, every
+    /// notification is of a committed notice, and one id never had two bodies.
+    pub async fn untold(&self) -> Vec<String> {
+        let aws = &self.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), self.stack.names.table.clone());
+        let mut wanted = BTreeMap::new();
+        for row in self.books().orders {
+            let id = OrderId::parse(&row.id).expect("an order id");
+            let order =
+                store.order(&id).await.expect("the table reads").expect("the order is there");
+            wanted.extend(order.notices().iter().map(|n| (n.id(), notice_body(n))));
+        }
+        let mut told = BTreeSet::new();
+        let mut problems = Vec::new();
+        for received in self.receiver.received() {
+            let Notification { id, body, .. } = received.notification;
+            if wanted.get(&id) != Some(&body) {
+                problems.push(format!("told {id} with {body}, committed is {:?}", wanted.get(&id)));
+            }
+            told.insert(id);
+        }
+        let missing = wanted.keys().filter(|id| !told.contains(*id));
+        problems.extend(missing.map(|id| format!("nobody was told {id}: {}", wanted[id])));
+        problems
     }
 
     /// The books.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
-use recharge_shared::app::settle::{Outcome, Policies, settle};
+use recharge_shared::app::notify::announce;
+use recharge_shared::app::settle::{Outcome, Policies, Settlement, settle};
 use recharge_shared::clock::Clock;
-use recharge_shared::queue::{DeadLetters, SettlementMessage, Undecodable};
+use recharge_shared::queue::{DeadLetters, NotificationQueue, SettlementMessage, Undecodable};
 use recharge_shared::store::Store;
 use tracing::Instrument;
 
@@ -20,6 +21,8 @@ pub struct Deps {
     pub store: Store,
     /// The rules of each provider account.
     pub policies: Policies,
+    /// Where notices go.
+    pub notifications: NotificationQueue,
     /// Where messages end that cannot be handled.
     pub dead_letters: DeadLetters,
     /// How often the queue hands a message over before it gives it up.
@@ -70,7 +73,7 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
         let settled = match decoded {
             Ok(decoded) => {
                 let span = tracing::error_span!("message", trace = decoded.trace.as_str());
-                one(deps, &decoded).instrument(span).await
+                one(deps, &decoded, receives(message)).instrument(span).await
             }
             Err(undecodable) => Err(format!("undecodable: {}", undecodable.0)),
         };
@@ -83,16 +86,22 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
     failed
 }
 
-async fn one(deps: &Deps, message: &SettlementMessage) -> Result<(), String> {
+async fn one(deps: &Deps, message: &SettlementMessage, receives: u32) -> Result<(), String> {
     let order = message.evidence.order_text();
     match settle(&deps.store, &deps.policies, deps.clock.as_ref(), message).await {
-        Ok(outcome) => {
+        Ok(Settlement { outcome, announce: news, found }) => {
             let reason = match outcome {
                 Outcome::Parked(reason) => reason.as_str(),
                 Outcome::Settled | Outcome::Held | Outcome::Declined | Outcome::AlreadyDone => "",
             };
             tracing::info!(order, ?outcome, reason, "settlement message for order {order}");
-            Ok(())
+            // A redelivery finds the work done, but perhaps not the announcement.
+            let news = news.or_else(|| found.filter(|_| receives > 1));
+            let Some(order) = news else { return Ok(()) };
+            match announce(&deps.notifications, &order, &message.trace).await {
+                true => Ok(()),
+                false => Err("the notice was not handed over".to_owned()),
+            }
         }
         Err(error) => {
             tracing::warn!(order, %error, "settlement put off for order {order}");
@@ -101,12 +110,16 @@ async fn one(deps: &Deps, message: &SettlementMessage) -> Result<(), String> {
     }
 }
 
+/// How often the queue has handed the message over.
+fn receives(record: &SqsMessage) -> u32 {
+    let receives = record.attributes.get("ApproximateReceiveCount");
+    receives.and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
 /// On the last receive: puts the message aside with the reason. `false` leaves it to the queue, which
 /// moves it without one.
 async fn give_up(deps: &Deps, record: &SqsMessage, reason: &str) -> bool {
-    let receives = record.attributes.get("ApproximateReceiveCount");
-    let receives: u32 = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
-    if receives < deps.receives_max {
+    if receives(record) < deps.receives_max {
         return false;
     }
     let message_id = record.message_id.as_deref().unwrap_or("");

@@ -16,6 +16,7 @@ async fn main() -> Result<(), Error> {
     let deps = Deps {
         store: config.store()?,
         policies: config::policies()?,
+        notifications: config.notification_queue()?,
         dead_letters: config.dead_letters()?,
         receives_max: config::number("SETTLEMENT_MAX_RECEIVE_COUNT")?,
         clock: Arc::new(SystemClock),

@@ -9,12 +9,14 @@ use lambda_http::{Body, Request, RequestExt, Response};
 use recharge_shared::app::admission::Admission;
 use recharge_shared::app::cancel::cancel;
 use recharge_shared::app::create_order::{Context, Created, create_order};
+use recharge_shared::app::notify::announce;
 use recharge_shared::auth::{Authenticator, Caller, Scope};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{Merchant, TraceId};
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
 use recharge_shared::http::{Answer, ApiError, Route, order_body, render, route, trace_of};
 use recharge_shared::providers::Providers;
+use recharge_shared::queue::NotificationQueue;
 use recharge_shared::store::Store;
 use tracing::Instrument;
 
@@ -27,6 +29,8 @@ pub struct Deps {
     pub auth: Authenticator,
     /// Who may create, and how fast.
     pub admission: Admission,
+    /// Where notices go.
+    pub notifications: NotificationQueue,
     /// Where orders go.
     pub providers: Providers,
     /// Now.
@@ -52,6 +56,7 @@ async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answe
         Route::Cancel(id) => {
             request::no_members(request)?;
             let order = cancel(&deps.store, deps.clock.as_ref(), &caller.merchant, &id).await?;
+            announce(&deps.notifications, &order, trace).await;
             Ok(Answer::ok(order_body(&order)))
         }
         _ => {
@@ -82,6 +87,8 @@ async fn create(
     };
     Ok(match create_order(context, &key, command).await? {
         Created::Now(order) => {
+            // The provider may have said no at once. What is not handed over here the poller finds.
+            announce(&deps.notifications, &order, trace).await;
             Answer::Json { status: 201, body: order_body(&order), replayed: false }
         }
         Created::Before(order) => {

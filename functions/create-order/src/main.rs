@@ -17,6 +17,7 @@ async fn main() -> Result<(), Error> {
     let deps = Deps {
         admission: Admission::new(store.clone()),
         store,
+        notifications: config.notification_queue()?,
         auth: config.authenticator()?,
         providers: config.providers()?,
         clock: Arc::new(SystemClock),

@@ -7,7 +7,7 @@ use lambda_runtime::{Error, LambdaEvent};
 use recharge_shared::app::reconcile::{Context, reconcile};
 use recharge_shared::clock::Clock;
 use recharge_shared::providers::Providers;
-use recharge_shared::queue::SettlementQueue;
+use recharge_shared::queue::{NotificationQueue, SettlementQueue};
 use recharge_shared::store::Store;
 use serde_json::{Value, json};
 
@@ -18,6 +18,8 @@ pub struct Deps {
     pub store: Store,
     /// Where evidence goes.
     pub queue: SettlementQueue,
+    /// Where notices go.
+    pub notifications: NotificationQueue,
     /// Whom to ask.
     pub providers: Providers,
     /// How far ahead of its time an order may be looked at.
@@ -34,6 +36,7 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<Value>) -> Result<Value, Err
     let context = Context {
         store: &deps.store,
         queue: &deps.queue,
+        notifications: &deps.notifications,
         clock: deps.clock.as_ref(),
         lookahead: deps.lookahead,
         invocation: &event.context.request_id,
@@ -44,6 +47,7 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<Value>) -> Result<Value, Err
         "evidence": report.evidence,
         "expired": report.expired,
         "resumed": report.resumed,
+        "notices": report.notices,
         "failed": report.failed,
         "unfinished": report.unfinished,
     });

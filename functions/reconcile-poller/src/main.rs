@@ -17,6 +17,7 @@ async fn main() -> Result<(), Error> {
     let deps = Deps {
         store: config.store()?,
         queue: config.settlement_queue()?,
+        notifications: config.notification_queue()?,
         providers: config.providers()?,
         lookahead: Duration::from_secs(config::number("POLL_LOOKAHEAD_SECONDS")?),
         clock: Arc::new(SystemClock),

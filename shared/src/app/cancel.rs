@@ -34,7 +34,8 @@ pub async fn cancel(
         };
         let at = clock.now();
         let reason = Some(Reason::CancelledByClient);
-        let mut cancelled = order.moved(to, Change { reason, actor: ACTOR, evidence: None, at });
+        let mut cancelled =
+            order.moved(to, Change { reason, actor: ACTOR, evidence: None, money: None, at });
         // Late money is still watched for.
         cancelled.due_at = cancelled.next_check(at);
         if store.advance(&order, &cancelled).await? == Written::Now {

@@ -4,6 +4,7 @@ pub mod admission;
 pub mod cancel;
 pub mod create_order;
 pub mod list_orders;
+pub mod notify;
 pub mod reconcile;
 pub mod settle;
 pub mod submit;

@@ -5,22 +5,27 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::clock::Clock;
-use crate::domain::order::{ATTEMPT_LEASE, Change};
+use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
 use crate::domain::{EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp};
 use crate::providers::{Answer, Found, Provider, Providers};
-use crate::queue::{SettlementMessage, SettlementQueue};
+use crate::queue::{NotificationQueue, SettlementMessage, SettlementQueue};
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
 
+use super::notify::{announce, hand_over};
 use super::submit::{Submission, is_half_done, log};
 
 const ACTOR: &str = "reconcile-poller";
 /// Orders read from the index at once.
 const PAGE: i32 = 40;
+/// Due notices of a shard that one run hands over.
+const NOTICES_PER_SHARD: i32 = 100;
+/// A notice that was not tried this long after its transition was not handed over.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3_600);
 /// Orders of one provider that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// No new look starts when less than this is left: four provider calls and the writes around them.
@@ -35,6 +40,8 @@ pub struct Context<'a> {
     pub store: &'a Store,
     /// Where evidence goes.
     pub queue: &'a SettlementQueue,
+    /// Where notices go.
+    pub notifications: &'a NotificationQueue,
     /// Now.
     pub clock: &'a dyn Clock,
     /// How far ahead of its time an order may be looked at.
@@ -54,6 +61,8 @@ pub struct Report {
     pub expired: u32,
     /// Half-done creates taken on.
     pub resumed: u32,
+    /// Notices handed over to be tried (again).
+    pub notices: u32,
     /// Looks that failed; their orders stay due or come due again.
     pub failed: u32,
     /// Whether the time ran out before the work did.
@@ -67,6 +76,7 @@ impl Report {
             evidence: self.evidence + other.evidence,
             expired: self.expired + other.expired,
             resumed: self.resumed + other.resumed,
+            notices: self.notices + other.notices,
             failed: self.failed + other.failed,
             unfinished: self.unfinished || other.unfinished,
         }
@@ -81,8 +91,43 @@ pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: D
             Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
         async move { run.all_shards().await }
     });
-    let reports = join_all(runs).await;
-    reports.into_iter().fold(Report::default(), Report::plus)
+    let (reports, notices) = join(join_all(runs), notices(context, deadline)).await;
+    reports.into_iter().fold(notices, Report::plus)
+}
+
+/// Notices whose next attempt is due, handed to the queue; a bounded number a run, so that the rest of
+/// the run is not kept waiting.
+async fn notices(context: Context<'_>, deadline: Instant) -> Report {
+    let mut report = Report::default();
+    for shard in 0..DUE_SHARDS {
+        let now = context.clock.now();
+        let until = now.plus(context.lookahead);
+        let due = match context.store.due_notices(shard, (until, NOTICES_PER_SHARD)).await {
+            Ok(due) => due,
+            Err(error) => {
+                report.failed += 1;
+                tracing::warn!(shard, %error, "due notices not read");
+                continue;
+            }
+        };
+        for chunk in due.chunks(SIDE_BY_SIDE) {
+            if Instant::now() + LOOK_TAKES_AT_MOST > deadline {
+                return Report { unfinished: true, ..report };
+            }
+            let handed =
+                chunk.iter().map(|due| hand_over(context.store, context.notifications, due, now));
+            for handed in join_all(handed).await {
+                match handed {
+                    Ok(handed) => report.notices += u32::from(handed),
+                    Err(error) => {
+                        report.failed += 1;
+                        tracing::warn!(%error, "due notice not handed over");
+                    }
+                }
+            }
+        }
+    }
+    report
 }
 
 struct Run<'a> {
@@ -182,6 +227,7 @@ impl Run<'_> {
             return Ok(report);
         }
         let order = Order { due_at: next, ..order };
+        report.notices += u32::from(self.announce_anew(&order, now).await?);
         if asks && is_half_done(&order, now) {
             report.resumed += u32::from(self.resume(order).await?);
             return Ok(report);
@@ -193,6 +239,18 @@ impl Run<'_> {
             report.expired += u32::from(self.expire(&order, now).await?);
         }
         Ok(report)
+    }
+
+    /// Whether the latest notice was lost between its commit and the queue; then hands it over.
+    async fn announce_anew(&self, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(notice) = order.last_notice() else { return Ok(false) };
+        if now.since(notice.order.updated_at) > ANNOUNCED_WITHIN {
+            return Ok(false);
+        }
+        if self.context.store.notice(&order.id, notice.sequence).await?.is_some() {
+            return Ok(false);
+        }
+        Ok(announce(self.context.notifications, order, &order.trace).await)
     }
 
     fn next_look(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
@@ -245,13 +303,17 @@ impl Run<'_> {
         } else {
             Reason::Expired
         };
-        let change = Change { reason: Some(reason), actor: ACTOR, evidence: None, at: now };
+        let change =
+            Change { reason: Some(reason), actor: ACTOR, evidence: None, money: None, at: now };
         let mut after = order.moved(to, change);
-        after.due_at = if self.provider.can_query() { after.next_check(now) } else { None };
+        // At least once more: to see that the notice went out.
+        let soon = now.plus(FIRST_CHECK_AFTER);
+        after.due_at = if self.provider.can_query() { after.next_check(now) } else { Some(soon) };
         if self.context.store.advance(order, &after).await? == Written::Raced {
             return Ok(false);
         }
         log(order, &after);
+        announce(self.context.notifications, &after, &after.trace).await;
         Ok(true)
     }
 }

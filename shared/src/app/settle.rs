@@ -31,15 +31,39 @@ pub enum Outcome {
     AlreadyDone,
 }
 
+/// What a message came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// In a word.
+    pub outcome: Outcome,
+    /// The order whose latest notice the merchant must hear of, if this has written it or might have:
+    /// a commit whose answer was lost looks like one that somebody else has made.
+    pub announce: Option<Box<Order>>,
+    /// The order, when there was nothing left to do.
+    pub found: Option<Box<Order>>,
+}
+
+impl Settlement {
+    fn plain(outcome: Outcome) -> Settlement {
+        Settlement { outcome, announce: None, found: None }
+    }
+
+    fn already_done(order: Order, has_raced: bool) -> Settlement {
+        let order = Some(Box::new(order));
+        let (announce, found) = if has_raced { (order, None) } else { (None, order) };
+        Settlement { outcome: Outcome::AlreadyDone, announce, found }
+    }
+}
+
 /// Applies one message.
 pub async fn settle(
     store: &Store,
     policies: &Policies,
     clock: &dyn Clock,
     message: &SettlementMessage,
-) -> Result<Outcome, StoreError> {
+) -> Result<Settlement, StoreError> {
     let evidence = &message.evidence;
-    for _ in 0..RACES_MAX {
+    for race in 0..RACES_MAX {
         let now = clock.now();
         let found = match &evidence.order_id {
             Some(id) => store.order(id).await?,
@@ -50,7 +74,7 @@ pub async fn settle(
         };
         let policy = policies.get(&order.provider).copied().unwrap_or_default();
         let settled = match apply(&order, evidence, policy, now) {
-            Decision::AlreadyDone => return Ok(Outcome::AlreadyDone),
+            Decision::AlreadyDone => return Ok(Settlement::already_done(order, race > 0)),
             Decision::Park(reason) => {
                 return park(store, message, reason, Some(&order), clock).await;
             }
@@ -70,13 +94,15 @@ pub async fn settle(
         match settled {
             (Settled::Now, after, outcome) => {
                 log(&order, &after);
-                return Ok(outcome);
+                return Ok(Settlement { announce: Some(after), ..Settlement::plain(outcome) });
             }
             (Settled::PaymentTaken, _, Outcome::Settled) => {
                 return park(store, message, ParkReason::SecondPayment, Some(&order), clock).await;
             }
             // The statement was put aside before, by itself: that is where the operator finds it.
-            (Settled::PaymentTaken, _, _) => return Ok(Outcome::AlreadyDone),
+            (Settled::PaymentTaken, _, _) => {
+                return Ok(Settlement::already_done(order, race > 0));
+            }
             (Settled::Raced, _, _) => {}
         }
     }
@@ -89,11 +115,11 @@ async fn park(
     reason: ParkReason,
     order: Option<&Order>,
     clock: &dyn Clock,
-) -> Result<Outcome, StoreError> {
+) -> Result<Settlement, StoreError> {
     let written = store.park(&message.evidence, reason, order, clock.now()).await?;
     if written == Written::Now {
         let order = message.evidence.order_text();
         tracing::warn!(order, reason = reason.as_str(), "evidence parked for an operator");
     }
-    Ok(Outcome::Parked(reason))
+    Ok(Settlement::plain(Outcome::Parked(reason)))
 }

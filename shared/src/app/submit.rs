@@ -157,13 +157,15 @@ impl Submission<'_> {
             let at = self.clock.now();
             let mut next = match order.state.on(event) {
                 Step::Move(to) => {
-                    let change = Change { reason, actor: self.actor, evidence: None, at };
+                    let change =
+                        Change { reason, actor: self.actor, evidence: None, money: None, at };
                     order.moved(to, change)
                 }
                 // A callback was faster than the answer: only what the answer adds is written.
                 Step::AlreadyDone | Step::Refuse => order.clone(),
             };
-            if event == OrderEvent::Accept {
+            // What clients are told of a closed order never changes afterwards.
+            if event == OrderEvent::Accept && next.state.is_open() {
                 next.deposit = next.deposit.or_else(|| deposit.clone());
                 next.transaction_id = next.transaction_id.or(accepted.transaction_id.clone());
             }

@@ -151,14 +151,14 @@ fn paid(
     let Step::Move(to) = order.state.on(event) else {
         return Decision::Park(ParkReason::UnderReview);
     };
-    let mut next = order.moved(to, change(evidence, Some(reason), now));
-    next.received = received;
+    let credited = if held.is_some() { order.credited } else { received };
+    let money = Some((received, credited));
+    let mut next = order.moved(to, Change { money, ..change(evidence, Some(reason), now) });
     next.payment_id = Some(evidence.payment_id.clone());
     next.due_at = None;
     if let Some(reason) = held {
         return Decision::Hold { order: Box::new(next), reason };
     }
-    next.credited = received;
     let (merchant, user) = (order.merchant.clone(), order.user.clone());
     match Entry::credit(merchant, user, order.provider.clone(), received) {
         Ok(entry) => Decision::Settle { order: Box::new(next), entry: Box::new(entry) },
@@ -184,7 +184,8 @@ fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
 }
 
 fn change(evidence: &Evidence, reason: Option<Reason>, at: Timestamp) -> Change<'static> {
-    Change { reason, actor: evidence.source.as_str(), evidence: Some(evidence.identity()), at }
+    let evidence_id = Some(evidence.identity());
+    Change { reason, actor: evidence.source.as_str(), evidence: evidence_id, money: None, at }
 }
 
 #[cfg(test)]

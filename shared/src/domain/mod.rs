@@ -10,8 +10,10 @@ pub mod ids;
 pub mod ledger;
 pub mod merchant;
 pub mod money;
+pub mod notice;
 pub mod order;
 pub mod policy;
+pub mod retry;
 pub mod state;
 pub mod time;
 
@@ -24,6 +26,7 @@ pub use ids::{
 pub use ledger::{Account, Entry, EntryKind};
 pub use merchant::{Merchant, UserAccess};
 pub use money::{Currency, Money, MoneyError};
+pub use notice::{Notice, NoticeKind};
 pub use order::{Deposit, Order, Transition};
 pub use policy::Policy;
 pub use state::{OrderEvent, OrderState, Reason, Step};

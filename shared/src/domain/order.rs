@@ -43,6 +43,10 @@ pub struct Transition {
     pub actor: String,
     /// The evidence's identity, when there was one.
     pub evidence: Option<String>,
+    /// Proven to have arrived, afterwards.
+    pub received: Money,
+    /// Booked to the user, afterwards.
+    pub credited: Money,
     /// When.
     pub at: Timestamp,
 }
@@ -142,6 +146,7 @@ impl Order {
     /// This order after `to`, with the transition in its history and the version one higher.
     pub fn moved(&self, to: OrderState, change: Change<'_>) -> Order {
         let mut next = self.clone();
+        (next.received, next.credited) = change.money.unwrap_or((self.received, self.credited));
         next.state = to;
         next.reason = change.reason;
         next.version = self.version.saturating_add(1);
@@ -152,6 +157,8 @@ impl Order {
             reason: change.reason,
             actor: change.actor.to_owned(),
             evidence: change.evidence,
+            received: next.received,
+            credited: next.credited,
             at: change.at,
         });
         next
@@ -201,6 +208,8 @@ pub struct Change<'a> {
     pub actor: &'a str,
     /// The evidence's identity, when there was one.
     pub evidence: Option<String>,
+    /// What has arrived and what is booked afterwards, where that changes.
+    pub money: Option<(Money, Money)>,
     /// When.
     pub at: Timestamp,
 }

@@ -140,6 +140,28 @@ pub struct Payment {
     pub expires_at: String,
 }
 
+/// What a merchant is told of an order: the body of a notification, in the form of Standard Webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notification {
+    /// `recharge.succeeded` and the like.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// When it happened: RFC 3339, UTC.
+    pub timestamp: String,
+    /// The order as it stood then.
+    pub data: NotificationData,
+}
+
+/// The order in a notification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotificationData {
+    /// The order.
+    #[serde(flatten)]
+    pub recharge: Recharge,
+    /// Which of the order's notifications it is, from 1: a lower one that comes later is older.
+    pub sequence: u32,
+}
+
 /// One page of orders, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

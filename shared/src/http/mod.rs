@@ -13,5 +13,5 @@ mod route;
 
 pub use answer::{Answer, File, render, trace_of};
 pub use error::{ApiError, ErrorCode};
-pub use order::{balances_body, ledger_body, order_body, orders_body};
+pub use order::{balances_body, ledger_body, notice_body, order_body, orders_body};
 pub use route::{Route, route};

@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::body::{
-    Balance as BalanceBody, Balances, Ledger, LedgerEntry, LedgerLeg, Minor, Payment, Recharge,
-    RechargePage,
+    Balance as BalanceBody, Balances, Ledger, LedgerEntry, LedgerLeg, Minor, Notification,
+    NotificationData, Payment, Recharge, RechargePage,
 };
-use crate::domain::{Money, Order, OrderState, Reason, Timestamp};
+use crate::domain::{Money, Notice, Order, OrderState, Reason, Timestamp};
 use crate::store::{Balance, LedgerLine, LedgerPage};
 
 /// RFC 3339, UTC, whole seconds.
@@ -77,6 +77,16 @@ fn message(order: &Order) -> &'static str {
         (OrderState::Cancelled, _) => "cancelled by the client",
         (OrderState::Expired, _) => "time ran out; a late payment is still watched for",
     }
+}
+
+/// The body of a notification: the order as it stood then.
+pub fn notice_body(notice: &Notice) -> String {
+    json(Notification {
+        kind: notice.kind.as_str(),
+        timestamp: rfc3339(notice.order.updated_at),
+        data: NotificationData { recharge: recharge(&notice.order), sequence: notice.sequence },
+    })
+    .to_string()
 }
 
 /// `GET /users/{userId}/balances`.

@@ -1,6 +1,10 @@
 //! The settlement queue: evidence on its way to the worker, and the dead letters of what it could
 //! not read. Neither carries a signature or a key.
 
+mod notification;
+
+pub use notification::{NotificationMessage, NotificationQueue};
+
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::MessageAttributeValue;

@@ -1,6 +1,10 @@
 //! Secrets Manager documents, cached. Current and previous version are both kept, so that a rotation
 //! refuses nobody; nothing read here is ever logged, and nothing is believed when it cannot be read.
 
+mod notification;
+
+pub use notification::{NotificationKeys, NotificationKeysDocument};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

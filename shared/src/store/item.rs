@@ -10,7 +10,7 @@ use super::row::{
 };
 use super::{DUE_SHARDS, StoreError};
 use crate::domain::{
-    Currency, Deposit, MerchantId, Order, OrderId, OrderReference, OrderState, ProviderName,
+    Currency, Deposit, MerchantId, Money, Order, OrderId, OrderReference, OrderState, ProviderName,
     Reason, TraceId, Transition, UserId,
 };
 
@@ -107,7 +107,7 @@ pub(super) fn decode(row: &Row) -> Result<Order, StoreError> {
         attempt_by: text(row, "attemptBy")?.to_owned(),
         due_at: row.contains_key("dueAt").then(|| time(row, "dueAt")).transpose()?,
         updated_at: time(row, "updatedAt")?,
-        history: history(row)?,
+        history: history(row, currency)?,
     })
 }
 
@@ -134,20 +134,31 @@ fn encode_transition(transition: &Transition) -> AttributeValue {
     if let Some(evidence) = &transition.evidence {
         entry.insert("evidence".to_owned(), s(evidence));
     }
+    for (name, amount) in [("got", transition.received), ("put", transition.credited)] {
+        if amount.minor() != 0 {
+            entry.insert(name.to_owned(), n(amount.minor()));
+        }
+    }
     AttributeValue::M(entry)
 }
 
-fn history(row: &Row) -> Result<Vec<Transition>, StoreError> {
+fn history(row: &Row, currency: Currency) -> Result<Vec<Transition>, StoreError> {
     let entries = row.get("history").and_then(|value| value.as_l().ok());
     let entries = entries.ok_or_else(|| damaged(row, "history"))?;
     let transition = |value: &AttributeValue| {
         let entry = value.as_m().map_err(|_| damaged(row, "history"))?;
+        let amount = |name: &str| match entry.contains_key(name) {
+            true => money(entry, name, currency),
+            false => Ok(Money::zero(currency)),
+        };
         Ok(Transition {
             from: parsed(entry, "from", OrderState::parse)?,
             to: parsed(entry, "to", OrderState::parse)?,
             reason: parsed_if_there(entry, "why", Reason::parse)?,
             actor: text(entry, "by")?.to_owned(),
             evidence: optional_text(entry, "evidence").map(str::to_owned),
+            received: amount("got")?,
+            credited: amount("put")?,
             at: time(entry, "at")?,
         })
     };

@@ -22,6 +22,7 @@ use lambda_http::{Body, Response};
 use recharge_local::aws::template::{Function, Template};
 use recharge_local::aws::{SharedClock, server};
 use recharge_local::functions::HttpFunction;
+use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{self, SimTrader};
 use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY};
 use recharge_shared::clock::{Clock, SystemClock};
@@ -89,6 +90,7 @@ impl Bench {
             notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
             lookahead: Duration::ZERO,
             accounts: None,
+            way: Arc::new(SimReceiver::default()),
         };
         let outbound = Arc::new(trader.outbound());
         let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;

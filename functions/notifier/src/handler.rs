@@ -1,0 +1,118 @@
+//! Batches from the notification queue: each notice tried once, failures of our own reported per record.
+//! A receiver's failure is none of them: the table knows when to try again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use async_trait::async_trait;
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::future::join_all;
+use lambda_runtime::{Error, LambdaEvent};
+use recharge_shared::app::notify::{Context, Deliver, Delivered, Notification, notify};
+use recharge_shared::clock::Clock;
+use recharge_shared::queue::{DeadLetters, NotificationMessage};
+use recharge_shared::secrets::{NotificationKeysDocument, Secret};
+use recharge_shared::store::Store;
+use tracing::Instrument;
+
+/// Attempts without an answer after which a destination is left alone for the rest of the batch.
+const UNANSWERED_MAX: u32 = 2;
+
+/// What this function may touch.
+#[derive(Debug)]
+pub struct Deps {
+    /// Orders to read, notices to write.
+    pub store: Store,
+    /// The merchants' secrets.
+    pub keys: Secret<NotificationKeysDocument>,
+    /// The way out.
+    pub way: Arc<dyn Deliver>,
+    /// Where messages end that cannot be handled.
+    pub dead_letters: DeadLetters,
+    /// How often the queue hands a message over before it gives it up.
+    pub receives_max: u32,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Handles one batch; the answer names exactly the records that must come again.
+pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    let way = Spared { inner: deps.way.clone(), unanswered: Mutex::default() };
+    let tried = join_all(event.payload.records.iter().map(|record| one(deps, &way, record))).await;
+    let mut response = SqsBatchResponse::default();
+    for (record, done) in event.payload.records.iter().zip(tried) {
+        if done {
+            continue;
+        }
+        let id = record.message_id.clone().filter(|id| !id.is_empty());
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier =
+            id.ok_or_else(|| Error::from("a record without messageId failed"))?;
+        response.batch_item_failures.push(failure);
+    }
+    Ok(response)
+}
+
+/// Tries one record; `false` when it must come again.
+async fn one(deps: &Deps, way: &Spared, record: &SqsMessage) -> bool {
+    let decoded = NotificationMessage::decode(record.body.as_deref().unwrap_or(""));
+    let reason = match decoded {
+        Err(undecodable) => format!("undecodable: {}", undecodable.0),
+        Ok(message) => {
+            let span = tracing::error_span!("notice", trace = message.trace.as_str());
+            let Deps { store, keys, clock, .. } = deps;
+            let context = Context { store, keys, way, clock: clock.as_ref() };
+            match notify(context, &message).instrument(span).await {
+                Ok(outcome) => {
+                    let order = message.order.as_str();
+                    tracing::info!(order, ?outcome, "notification message for order {order}");
+                    return true;
+                }
+                Err(error) => error.to_string(),
+            }
+        }
+    };
+    let receives = record.attributes.get("ApproximateReceiveCount");
+    let receives: u32 = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
+    let message_id = record.message_id.as_deref().unwrap_or("");
+    tracing::warn!(message_id, receives, reason, "notice put off");
+    if receives < deps.receives_max {
+        return false;
+    }
+    let body = record.body.as_deref().unwrap_or("");
+    deps.dead_letters.send(body, &reason).await.is_ok()
+}
+
+/// The way out, which leaves a destination alone that does not answer: one dead receiver shall not hold up
+/// what else is in the batch.
+#[derive(Debug)]
+struct Spared {
+    inner: Arc<dyn Deliver>,
+    unanswered: Mutex<BTreeMap<String, u32>>,
+}
+
+impl Spared {
+    fn count(&self, host: &str, change: impl FnOnce(&mut u32)) -> u32 {
+        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = unanswered.entry(host.to_owned()).or_default();
+        change(count);
+        *count
+    }
+}
+
+#[async_trait]
+impl Deliver for Spared {
+    async fn deliver(&self, url: &str, notification: &Notification) -> Delivered {
+        let host = url.split('/').nth(2).unwrap_or("");
+        if self.count(host, |_| {}) >= UNANSWERED_MAX {
+            let error = "spared".to_owned();
+            return Delivered { status: 0, error, retry_after: None, excerpt: String::new() };
+        }
+        let delivered = self.inner.deliver(url, notification).await;
+        let is_unanswered = delivered.status == 0;
+        self.count(host, |count| *count = if is_unanswered { *count + 1 } else { 0 });
+        delivered
+    }
+}

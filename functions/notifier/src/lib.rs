@@ -1,0 +1,5 @@
+//! Tells merchants what has happened to their orders; changes no order and no money.
+
+mod handler;
+
+pub use handler::{Deps, handle};

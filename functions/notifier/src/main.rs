@@ -1,0 +1,27 @@
+//! Wiring of `notifier` for Lambda.
+
+use std::sync::Arc;
+
+use aws_lambda_events::sqs::SqsEvent;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use notifier::{Deps, handle};
+use recharge_shared::clock::SystemClock;
+use recharge_shared::config::{self, Config};
+use recharge_shared::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env().await;
+    let deps = Deps {
+        store: config.store()?,
+        keys: config.notification_keys()?,
+        way: Arc::new(config.way_out()?),
+        dead_letters: config.notification_dead_letters()?,
+        receives_max: config::number("NOTIFICATION_MAX_RECEIVE_COUNT")?,
+        clock: Arc::new(SystemClock),
+    };
+    deps.store.warm_up().await;
+    let deps = &deps;
+    run(service_fn(move |event: LambdaEvent<SqsEvent>| handle(deps, event))).await
+}

@@ -1,0 +1,208 @@
+//! Delivering a notice: reads the order, says what the transition said, signs, sends, and writes down what
+//! came of it. Never changes an order. Sent twice when a crash comes between; then with one id and body.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join;
+
+use crate::clock::Clock;
+use crate::domain::retry::pause_after;
+use crate::domain::{Notice, Order, Timestamp, TraceId};
+use crate::http::notice_body;
+use crate::queue::{NotificationMessage, NotificationQueue};
+use crate::secrets::{NotificationKeysDocument, Secret};
+use crate::store::{Attempt, DueNotice, NoticeRow, NoticeState, Store, StoreError, Written};
+
+/// The part of a refusal that is kept.
+const EXCERPT_BYTES_MAX: usize = 1_024;
+
+/// How long a notice that was handed to the queue has to be tried before it is handed over again.
+const HANDED_OVER_FOR: Duration = Duration::from_secs(900);
+
+/// A signed notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// `webhook-id`.
+    pub id: String,
+    /// `webhook-timestamp`, Unix seconds of the attempt.
+    pub timestamp_secs: i64,
+    /// `webhook-signature`.
+    pub signature: String,
+    /// The body, the same in every attempt.
+    pub body: String,
+}
+
+/// What a receiver did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its status; 0 without an answer.
+    pub status: u16,
+    /// Why there is no answer: a word of a closed list; empty when there is one.
+    pub error: String,
+    /// What it asked for in `Retry-After`.
+    pub retry_after: Option<Duration>,
+    /// The beginning of its answer.
+    pub excerpt: String,
+}
+
+/// The way out to merchants' receivers.
+#[async_trait]
+pub trait Deliver: std::fmt::Debug + Send + Sync {
+    /// One attempt.
+    async fn deliver(&self, url: &str, notification: &Notification) -> Delivered;
+}
+
+/// What delivering needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Orders to read, notices to write.
+    pub store: &'a Store,
+    /// The merchants' secrets.
+    pub keys: &'a Secret<NotificationKeysDocument>,
+    /// The way out.
+    pub way: &'a dyn Deliver,
+    /// Now.
+    pub clock: &'a dyn Clock,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Tried; this is where the notice stands.
+    Tried(NoticeState),
+    /// Nothing to do: another copy of the message has done it.
+    AlreadyDone,
+    /// No such notice was committed.
+    Unknown,
+}
+
+/// Tries one notice once.
+pub async fn notify(
+    context: Context<'_>,
+    message: &NotificationMessage,
+) -> Result<Outcome, StoreError> {
+    let Context { store, clock, .. } = context;
+    let read = join(store.order(&message.order), store.notice(&message.order, message.sequence));
+    let (order, row) = read.await;
+    let Some(notice) = order?.and_then(|order| order.notice(message.sequence)) else {
+        return Ok(Outcome::Unknown);
+    };
+    let row = row?;
+    let made = row.as_ref().map_or(0, |row| row.attempts.len());
+    let waits = row.as_ref().is_none_or(|row| row.state == NoticeState::Retrying);
+    let is_next = u32::try_from(made) == Ok(message.made) && waits;
+    if !is_next && !message.again {
+        return Ok(Outcome::AlreadyDone);
+    }
+    let keys = context.keys.get(clock.now()).await;
+    let keys = keys.map_err(|error| StoreError::Busy(error.to_string()))?;
+    let keys = keys.current.get(notice.order.merchant.as_str());
+    let url = notice.order.callback_url.as_deref().or_else(|| keys?.url());
+    let Some(url) = url else {
+        store.record_attempt(&notice, None, (NoticeState::NoAddress, None)).await?;
+        return Ok(Outcome::Tried(NoticeState::NoAddress));
+    };
+    let body = notice_body(&notice);
+    let at = clock.now();
+    let started = tokio::time::Instant::now();
+    let delivered = match keys.and_then(|keys| keys.sign(&notice.id(), at.secs(), &body)) {
+        Some(signature) => {
+            let id = notice.id();
+            let notification = Notification { id, timestamp_secs: at.secs(), signature, body };
+            context.way.deliver(url, &notification).await
+        }
+        None => Delivered {
+            status: 0,
+            error: "no_secret".to_owned(),
+            retry_after: None,
+            excerpt: String::new(),
+        },
+    };
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    record(context, (&notice, made), delivered, (at, took_ms)).await
+}
+
+async fn record(
+    context: Context<'_>,
+    (notice, made): (&Notice, usize),
+    delivered: Delivered,
+    (at, took_ms): (Timestamp, u64),
+) -> Result<Outcome, StoreError> {
+    let now = context.clock.now();
+    let (state, due_at) = match delivered.status {
+        200..=299 => (NoticeState::Delivered, None),
+        // Gone: the receiver wants to hear nothing more.
+        410 => (NoticeState::GivenUp, None),
+        _ => match pause_after(made + 1, &notice.id(), delivered.retry_after) {
+            Some(pause) => (NoticeState::Retrying, Some(now.plus(pause))),
+            None => (NoticeState::GivenUp, None),
+        },
+    };
+    let taken = state == NoticeState::Delivered;
+    let excerpt = if taken { String::new() } else { bounded(delivered.excerpt) };
+    let Delivered { status, error, .. } = delivered;
+    let attempt = Attempt { at, status, took_ms, error, excerpt };
+    let (order, id) = (notice.order.id.as_str(), notice.id());
+    let (kind, error) = (notice.kind.as_str(), attempt.error.as_str());
+    tracing::info!(order, id, kind, status, error, took_ms, state = state.as_str(), "notification");
+    if state == NoticeState::GivenUp {
+        tracing::error!(order, id, kind, attempts = made + 1, "notification given up");
+    }
+    context.store.record_attempt(notice, Some(&attempt), (state, due_at)).await?;
+    Ok(Outcome::Tried(state))
+}
+
+fn bounded(mut text: String) -> String {
+    let mut end = text.len().min(EXCERPT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// Hands the notices of an order over whose latest was just committed, the earlier ones too: theirs may
+/// have been lost between commit and queue, and a settled order is not looked at again. A second copy does
+/// nothing. What is not handed over is found by the message's redelivery or by the poller.
+pub async fn announce(queue: &NotificationQueue, order: &Order, trace: &TraceId) -> bool {
+    let mut all_sent = true;
+    for notice in order.notices() {
+        let message = NotificationMessage {
+            trace: trace.clone(),
+            order: order.id.clone(),
+            sequence: notice.sequence,
+            made: 0,
+            again: false,
+        };
+        if let Err(error) = queue.send(&message).await {
+            tracing::warn!(order = order.id.as_str(), %error, "notice not handed over yet");
+            all_sent = false;
+        }
+    }
+    all_sent
+}
+
+/// Hands a due notice over again; whether it did.
+pub async fn hand_over(
+    store: &Store,
+    queue: &NotificationQueue,
+    due: &DueNotice,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let next = now.plus(HANDED_OVER_FOR);
+    if store.postpone_notice(due, next).await? == Written::Raced {
+        return Ok(false);
+    }
+    let Some(row) = store.notice(&due.order, due.sequence).await? else { return Ok(false) };
+    let NoticeRow { attempts, .. } = row;
+    let message = NotificationMessage {
+        trace: TraceId::untraced(),
+        order: due.order.clone(),
+        sequence: due.sequence,
+        made: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
+        again: false,
+    };
+    queue.send(&message).await.map_err(|error| StoreError::Busy(error.to_string()))?;
+    Ok(true)
+}
