@@ -14,6 +14,7 @@ use recharge_shared::app::notify::Deliver;
 use recharge_shared::auth::Authenticator;
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{ProviderName, Timestamp};
+use recharge_shared::egress::Rules;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::providers::Providers;
 use recharge_shared::providers::settings::ProviderSettings;
@@ -40,6 +41,8 @@ pub struct Ground {
     pub wire: SharedHttpClient,
     /// How providers are reached.
     pub outbound: Arc<dyn Outbound>,
+    /// Where notifications may go.
+    pub rules: Rules,
     /// How merchants' receivers are reached.
     pub way: Arc<dyn Deliver>,
     /// The clock of orders, schedules and queues.
@@ -127,6 +130,7 @@ impl Functions {
                 store: store.clone(),
                 auth: auth.clone(),
                 notifications: notifications.clone(),
+                rules: ground.rules.clone(),
                 providers: providers()?,
                 clock: clock.clone(),
             },

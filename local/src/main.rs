@@ -20,6 +20,9 @@ struct Arguments {
     /// Where the state is kept.
     #[arg(long, default_value = ".recharge")]
     data: PathBuf,
+    /// Let notifications go to http://127.0.0.1:PORT too.
+    #[arg(long)]
+    allow_loopback_callbacks: bool,
     /// Keep nothing.
     #[arg(long, conflicts_with = "data")]
     memory: bool,
@@ -86,7 +89,8 @@ fn main() -> ExitCode {
         match arguments.command {
             None => {
                 let dir = (!arguments.memory).then_some(arguments.data);
-                serve::run(arguments.port, arguments.aws_port, dir.as_deref()).await
+                let ports = (arguments.port, arguments.aws_port);
+                serve::run(ports, dir.as_deref(), arguments.allow_loopback_callbacks).await
             }
             Some(Command::Demo) => demo::run().await,
             Some(Command::Call { method, path, body, key, api_key, secret }) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use recharge_shared::clock::SystemClock;
 use recharge_shared::domain::{IdempotencyKey, MerchantId, OrderId};
+use recharge_shared::egress::{Guard, Rules, SystemResolver};
 use recharge_shared::outbound_hyper::HyperOutbound;
 use tokio::net::TcpListener;
 
@@ -23,7 +24,11 @@ use crate::{gateway, workers};
 const LOOKAHEAD: Duration = Duration::from_secs(60);
 
 /// Serves until the process is told to stop.
-pub async fn run(port: u16, aws_port: u16, dir: Option<&Path>) -> Result<(), String> {
+pub async fn run(
+    (port, aws_port): (u16, u16),
+    dir: Option<&Path>,
+    allow_loopback: bool,
+) -> Result<(), String> {
     recharge_shared::telemetry::init_on_stderr();
     let mut stop = Stop::listen().map_err(|error| error.to_string())?;
     // Nothing is touched before it is certain that this process can serve.
@@ -31,7 +36,7 @@ pub async fn run(port: u16, aws_port: u16, dir: Option<&Path>) -> Result<(), Str
     let listener = listen(port, "--port").await?;
     let aws_listener = listen(aws_port, "--aws-port").await?;
     let aws_url = local_url(&aws_listener)?;
-    let (url, stack) = start(listener, dir).await.map_err(|error| match dir {
+    let (url, stack) = start(listener, dir, allow_loopback).await.map_err(|error| match dir {
         Some(dir) => format!("the data in {} cannot be used: {error}", dir.display()),
         None => error,
     })?;
@@ -44,10 +49,15 @@ pub async fn run(port: u16, aws_port: u16, dir: Option<&Path>) -> Result<(), Str
 
 /// A stack in memory on free ports; its URL and itself.
 pub async fn in_memory() -> Result<(String, Arc<Stack>), String> {
-    start(listen(0, "--port").await?, None).await
+    start(listen(0, "--port").await?, None, false).await
 }
 
-async fn start(listener: TcpListener, dir: Option<&Path>) -> Result<(String, Arc<Stack>), String> {
+async fn start(
+    listener: TcpListener,
+    dir: Option<&Path>,
+    allow_loopback: bool,
+) -> Result<(String, Arc<Stack>), String> {
+    let rules = Rules { allow_loopback, ..Rules::default() };
     let url = local_url(&listener)?;
     let trader_listener = listen(0, "--port").await?;
     let clock = SharedClock::system();
@@ -60,7 +70,8 @@ async fn start(listener: TcpListener, dir: Option<&Path>) -> Result<(String, Arc
         notify_url: format!("{url}/recharges/callback/trader"),
         lookahead: LOOKAHEAD,
         accounts: None,
-        way: Arc::new(crate::sim::receiver::SimReceiver::default()),
+        way: Arc::new(Guard::new(rules.clone(), Arc::new(SystemResolver))),
+        rules,
     };
     let outbound = Arc::new(HyperOutbound::new(true));
     let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await?;

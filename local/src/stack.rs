@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{Currency, Money, OrderId};
+use recharge_shared::egress::Rules;
 use recharge_shared::outbound::Outbound;
 use serde_json::{Value, json};
 
@@ -112,6 +113,8 @@ pub struct Setup<'a> {
     pub lookahead: Duration,
     /// Other provider accounts than the simulated trader's.
     pub accounts: Option<Accounts>,
+    /// Where notifications may go.
+    pub rules: Rules,
     /// The way to merchants' receivers.
     pub way: Arc<dyn Deliver>,
 }
@@ -293,6 +296,7 @@ impl Stack {
             wire: wire(&aws),
             aws,
             outbound,
+            rules: setup.rules,
             way: setup.way,
             clock: setup.clock,
             door: setup.door,

@@ -14,6 +14,7 @@ use crate::app::settle::Policies;
 use crate::auth::Authenticator;
 use crate::clock::SystemClock;
 use crate::domain::ProviderName;
+use crate::egress::Rules;
 use crate::outbound::Outbound;
 use crate::outbound_hyper::HyperOutbound;
 use crate::providers::{Provider, Providers, settings::ProviderSettings};
@@ -143,6 +144,20 @@ pub fn policies() -> Result<Policies, ConfigError> {
 fn provider_settings() -> Result<ProviderSettings, ConfigError> {
     ProviderSettings::parse(&variable("PROVIDER_SETTINGS")?)
         .map_err(|error| ConfigError(format!("PROVIDER_SETTINGS: {error}")))
+}
+
+/// Where notifications may go: `NOTIFICATION_PORTS`, and not to `OWN_HOSTS`. Both comma-separated; the
+/// second one may be empty.
+pub fn egress_rules() -> Result<Rules, ConfigError> {
+    let ports = variable("NOTIFICATION_PORTS")?;
+    let ports = ports.split(',').map(|port| port.trim().parse());
+    let ports = ports.collect::<Result<_, _>>();
+    let ports =
+        ports.map_err(|_| ConfigError("NOTIFICATION_PORTS is no list of ports".to_owned()))?;
+    let hosts = std_var("OWN_HOSTS").unwrap_or_default();
+    let hosts = hosts.split(',').map(|host| host.trim().to_ascii_lowercase());
+    let own_hosts = hosts.filter(|host| !host.is_empty()).collect();
+    Ok(Rules { ports, own_hosts, allow_loopback: false })
 }
 
 /// A number from the environment.

@@ -186,8 +186,7 @@ fn effect(
             row.map_or(Value::Null, |row| row.state.as_str().into())
         }
         "provider_attempts_max" => scene.standard.attempts().into(),
-        // Nothing sends notifications yet: that none was sent is true, that one was is not.
-        "notifications" => 0.into(),
+        "notifications" => grown(|c| c.notifications).into(),
         other => return Err(NotUnderstood(format!("effect {other}"))),
     })
 }

@@ -126,6 +126,7 @@ async fn put(
             ("applied", "") => {
                 enqueue_again(scene, body.clone()).await;
                 while scene.world.stack.settle_batch(0).await.unwrap_or(0) > 0 {}
+                scene.world.notify().await;
             }
             ("schema", version) => {
                 let mut wire: Value = serde_json::from_str(&body).unwrap();

@@ -2,14 +2,14 @@
 //! and what there is to count afterwards.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::books::Books;
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
-use recharge_local::stack::Accounts;
+use recharge_local::stack::{Accounts, DEMO_NOTIFICATION_SECRET};
 use recharge_shared::domain::{Merchant, MerchantId, UserAccess, UserId};
 use recharge_shared::outbound::Outbound;
 use recharge_shared::store::Store;
@@ -72,6 +72,7 @@ pub struct Counts {
     pub provider_orders: usize,
     pub queued: usize,
     pub dead: usize,
+    pub notifications: usize,
 }
 
 /// What was written as a newer version of the code would.
@@ -172,6 +173,12 @@ impl<'a> Scene<'a> {
         let put = aws.secrets(aws.http_client(), 3).put_secret_value();
         let put = put.secret_id(&self.world.stack.names.client_keys);
         put.secret_string(Value::Object(document).to_string()).send().await.unwrap();
+        let secret = json!({"secrets": [DEMO_NOTIFICATION_SECRET]});
+        let secrets: BTreeMap<&str, &Value> =
+            PARTIES.iter().map(|(_, party)| (party.id, &secret)).collect();
+        let put = aws.secrets(aws.http_client(), 3).put_secret_value();
+        let put = put.secret_id(&self.world.stack.names.notification_keys);
+        put.secret_string(json!(secrets).to_string()).send().await.unwrap();
 
         let store =
             Store::new(aws.dynamodb(aws.http_client(), 3), self.world.stack.names.table.clone());
@@ -254,6 +261,8 @@ impl<'a> Scene<'a> {
             *credited.entry(credit.account.1.clone()).or_default() += credit.amount;
         }
         let depth = self.world.stack.depth();
+        let told: BTreeSet<String> =
+            self.world.receiver.received().into_iter().map(|one| one.notification.id).collect();
         Counts {
             orders: books.orders.len(),
             credits: books.credits.len(),
@@ -262,6 +271,7 @@ impl<'a> Scene<'a> {
             provider_orders: self.standard.provider_orders() + self.world.trader.provider_orders(),
             queued: depth.visible + depth.in_flight,
             dead: depth.dead,
+            notifications: told.len(),
         }
     }
 
@@ -305,6 +315,7 @@ impl<'a> Scene<'a> {
         let body = json!({
             "userId": user, "amount": 5_000, "currency": "USD", "paymentMethod": method,
             "idempotencyKey": format!("given-{number}"),
+            "callbackUrl": "https://hooks.merchant-a.example/recharge",
         });
         self.standard.reject(given["provider_error"].as_str().map(str::to_owned));
         let created = self.send(&self.signed("A", ("POST", "/recharges"), &body.to_string())).await;

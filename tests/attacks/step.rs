@@ -342,7 +342,8 @@ pub fn parse_fault(text: &str) -> Result<NamedFault, NotUnderstood> {
         "store.get" => vec!["dynamodb.GetItem"],
         "store.update" => vec!["dynamodb.UpdateItem"],
         "store.transact" | "worker.credit" => vec!["dynamodb.TransactWriteItems"],
-        "queue.send" => vec!["sqs.SendMessage"],
+        // Whoever sends: the webhook to the settlement queue, the worker to the notifications.
+        "queue.send" | "outbox.relay" => vec!["sqs.SendMessage"],
         "secrets" => vec!["secrets"],
         _ => return Err(unknown()),
     };
@@ -405,8 +406,10 @@ async fn drain(scene: &Scene<'_>) {
     queue::from_the_next_version(scene).await;
     for _ in 0..60 {
         while matches!(scene.world.stack.settle_batch_with(&functions, 0).await, Ok(1..)) {}
-        let depth = scene.world.stack.depth();
-        quiet = if depth.visible + depth.in_flight == 0 { quiet + 1 } else { 0 };
+        while matches!(scene.world.stack.notify_batch_with(&functions, 0).await, Ok(1..)) {}
+        let (depth, notices) = (scene.world.stack.depth(), scene.world.stack.notification_depth());
+        let busy = depth.visible + depth.in_flight + notices.visible + notices.in_flight;
+        quiet = if busy == 0 { quiet + 1 } else { 0 };
         if quiet > 2 {
             return;
         }

@@ -18,6 +18,7 @@ use recharge_shared::http::{ErrorCode, request};
 use recharge_shared::providers::trader::{Fields, SIGN, SigningProfile, sign as sign_fields};
 use tokio::runtime::Runtime;
 
+use crate::world::rules;
 use crate::{Answered, World};
 
 /// A new world after so many runs: what was queued does not pile up for ever.
@@ -157,7 +158,7 @@ pub fn signature_header(data: &[u8]) {
 pub fn create_body(data: &[u8]) {
     let mut request = Request::new(data.to_vec().into());
     request.headers_mut().insert("idempotency-key", HeaderValue::from_static("k-1"));
-    match request::create_order(&request) {
+    match request::create_order(&request, &rules()) {
         Ok((_, command)) => {
             let currency: Currency = command.amount.currency();
             assert!((1..=currency.order_max_minor()).contains(&command.amount.minor()));
@@ -167,7 +168,7 @@ pub fn create_body(data: &[u8]) {
             let value: serde_json::Value = serde_json::from_slice(data).expect("it was JSON");
             let mut again = Request::new(value.to_string().into());
             again.headers_mut().insert("idempotency-key", HeaderValue::from_static("k-1"));
-            let (_, again) = request::create_order(&again).expect("the same members");
+            let (_, again) = request::create_order(&again, &rules()).expect("the same members");
             assert_eq!(command.fingerprint(), again.fingerprint());
         }
         Err(error) => {

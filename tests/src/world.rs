@@ -20,6 +20,7 @@ use recharge_local::stack::{Accounts, Setup, Stack, TRADER_APPID, TRADER_KEY};
 use recharge_shared::app::notify::Notification;
 use recharge_shared::auth::sign;
 use recharge_shared::domain::OrderId;
+use recharge_shared::egress::Rules;
 use recharge_shared::http::notice_body;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::store::Store;
@@ -55,6 +56,11 @@ pub struct World {
     requests: std::cell::Cell<u64>,
 }
 
+/// Where notifications may go in a world: as in production.
+pub fn rules() -> Rules {
+    Rules { own_hosts: vec!["api.recharge.example".to_owned()], ..Rules::default() }
+}
+
 /// Runs `test` on one thread whose time is virtual; the same seed gives the same run.
 pub fn simulate<T>(seed: u64, test: impl AsyncFnOnce() -> T) -> T {
     fastrand::seed(seed);
@@ -88,6 +94,7 @@ impl World {
             notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
             lookahead: Duration::ZERO,
             accounts,
+            rules: rules(),
             way: Arc::new(receiver.clone()),
         };
         let outbound = outbound(&trader);

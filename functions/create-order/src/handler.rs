@@ -13,6 +13,7 @@ use recharge_shared::app::notify::announce;
 use recharge_shared::auth::{Authenticator, Caller, Scope};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{Merchant, TraceId};
+use recharge_shared::egress::Rules;
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
 use recharge_shared::http::{Answer, ApiError, Route, order_body, render, route, trace_of};
 use recharge_shared::providers::Providers;
@@ -31,6 +32,8 @@ pub struct Deps {
     pub admission: Admission,
     /// Where notices go.
     pub notifications: NotificationQueue,
+    /// Where notifications may go.
+    pub rules: Rules,
     /// Where orders go.
     pub providers: Providers,
     /// Now.
@@ -75,7 +78,7 @@ async fn create(
     (caller, merchant): (&Caller, &Merchant),
     trace: &TraceId,
 ) -> Result<Answer, ApiError> {
-    let (key, command) = request::create_order(request)?;
+    let (key, command) = request::create_order(request, &deps.rules)?;
     deps.admission.user(&caller.merchant, merchant, &command.user).await?;
     let context = Context {
         store: &deps.store,

@@ -6,7 +6,7 @@ use create_order::{Deps, handle};
 use lambda_http::{Error, Request, run, service_fn};
 use recharge_shared::app::admission::Admission;
 use recharge_shared::clock::{Clock, SystemClock};
-use recharge_shared::config::Config;
+use recharge_shared::config::{self, Config};
 use recharge_shared::telemetry;
 
 #[tokio::main(flavor = "current_thread")]
@@ -18,6 +18,7 @@ async fn main() -> Result<(), Error> {
         admission: Admission::new(store.clone()),
         store,
         notifications: config.notification_queue()?,
+        rules: config::egress_rules()?,
         auth: config.authenticator()?,
         providers: config.providers()?,
         clock: Arc::new(SystemClock),

@@ -128,7 +128,7 @@ async fn ordinary_aws_clients_see_the_table_the_queue_and_the_secrets() {
     assert_eq!(tables.unwrap().table_names().len(), 1);
 
     let queues = sqs(&bundle).list_queues().send().await.unwrap();
-    assert_eq!(queues.queue_urls().len(), 2);
+    assert_eq!(queues.queue_urls().len(), 4);
     assert!(queues.queue_urls().iter().all(|url| url.starts_with(&bundle.aws_url)), "{queues:?}");
 
     let secrets = aws_sdk_secretsmanager::Config::builder()
@@ -144,7 +144,7 @@ async fn ordinary_aws_clients_see_the_table_the_queue_and_the_secrets() {
         let value = secrets.get_secret_value().secret_id(name).send().await.unwrap();
         keys_of_clients += usize::from(value.secret_string().unwrap().contains(DEMO.secret));
     }
-    assert_eq!((listed.secret_list().len(), keys_of_clients), (2, 1));
+    assert_eq!((listed.secret_list().len(), keys_of_clients), (3, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,7 @@ use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{self, SimTrader};
 use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY};
 use recharge_shared::clock::{Clock, SystemClock};
+use recharge_shared::egress::Rules;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
@@ -90,6 +91,7 @@ impl Bench {
             notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
             lookahead: Duration::ZERO,
             accounts: None,
+            rules: Rules::default(),
             way: Arc::new(SimReceiver::default()),
         };
         let outbound = Arc::new(trader.outbound());

@@ -43,7 +43,7 @@ fn the_example_of_a_create_is_accepted() {
         idempotency_key: text("idempotencyKey"),
     };
     let request = lambda_http::Request::new(serde_json::to_string(&body).unwrap().into());
-    let (key, command) = request::create_order(&request).unwrap();
+    let (key, command) = request::create_order(&request, &crate::egress::Rules::default()).unwrap();
     assert_eq!(Some(key.as_str().to_owned()), body.idempotency_key);
     assert_eq!(command.amount.minor(), i128::from(body.amount));
 }
