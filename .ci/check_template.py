@@ -58,6 +58,9 @@ ROWS = {
     },
     "Notifier": {"dynamodb:UpdateItem": ["N#*"]},
 }
+# What nobody but the worker writes, whatever else a role is granted.
+DENIED = {name: {"dynamodb:PutItem", "dynamodb:UpdateItem"} for name in ("CreateOrder", "ReconcilePoller")}
+LEDGER_ROWS = {"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": ["P#*", "K#*"]}}
 LOG_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # X-Ray knows no resources: its managed policy is the one place where a function is granted "*".
 MANAGED = [{"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"}]
@@ -72,12 +75,12 @@ ENVIRONMENT = {
         "SETTLEMENT_QUEUE_URL", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS", "DEFAULT_PROVIDER",
     },
     "CallbackWorker": {
-        "TABLE_NAME", "SETTLEMENT_DEAD_LETTER_QUEUE_URL", "SETTLEMENT_MAX_RECEIVE_COUNT",
+        "TABLE_NAME", "SETTLEMENT_DEAD_LETTER_QUEUE_URL", "SETTLEMENT_TRIES_MAX",
         "PROVIDER_SETTINGS", "NOTIFICATION_QUEUE_URL",
     },
     "Notifier": {
         "TABLE_NAME", "NOTIFICATION_KEYS_SECRET", "NOTIFICATION_DEAD_LETTER_QUEUE_URL",
-        "NOTIFICATION_MAX_RECEIVE_COUNT", "NOTIFICATION_PORTS", "OWN_HOSTS",
+        "NOTIFICATION_TRIES_MAX", "NOTIFICATION_PORTS", "OWN_HOSTS",
     },
     "StatusQuery": {"TABLE_NAME", "CLIENT_AUTH", "CLIENT_KEYS_SECRET"},
     "ReconcilePoller": {
@@ -168,13 +171,20 @@ def each_function_may_do_exactly_what_its_code_does(stack):
         same(f"{name}: role", function["Role"], {"Fn::GetAtt": [f"{name}Role", "Arn"]})
         role = stack.properties(f"{name}Role")
         granted = {}
+        denied = set()
         for statement in inline_statements(role):
+            if statement["Effect"] == "Deny":
+                same(f"{name}: denied rows", statement["Condition"], LEDGER_ROWS)
+                same(f"{name}: denied in", name_of(statement["Resource"]), "Table")
+                denied.update(as_list(statement["Action"]))
+                continue
             same(f"{name}: members", set(statement) - {"Condition"}, {"Effect", "Action", "Resource"})
             same(f"{name}: effect", statement["Effect"], "Allow")
             for resource in as_list(statement["Resource"]):
                 actions = granted.setdefault(name_of(resource), set())
                 actions.update(as_list(statement["Action"]))
         same(f"{name}: actions", granted, {f"{name}Logs": LOG_ACTIONS, **ROLES[name]})
+        same(f"{name}: denied", denied, DENIED.get(name, set()))
         same(f"{name}: managed policies", role["ManagedPolicyArns"], MANAGED)
 
 
@@ -182,7 +192,7 @@ def each_function_writes_only_the_rows_that_are_its_own(stack):
     for name in stack.functions():
         found = {}
         for statement in inline_statements(stack.properties(f"{name}Role")):
-            if "Condition" in statement:
+            if statement["Effect"] == "Allow" and "Condition" in statement:
                 keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
                 found.update({action: keys for action in as_list(statement["Action"])})
         same(f"{name}: rows", found, ROWS.get(name, {}))
@@ -268,8 +278,12 @@ def each_queue_outlasts_its_worker_and_reports_single_failures(stack):
         same(logical_id, source["BatchSize"], 10)
         same(logical_id, source["ScalingConfig"], {"MaximumConcurrency": 10})
         told = worker["Environment"]["Variables"]
-        told = [value for name, value in told.items() if name.endswith("_MAX_RECEIVE_COUNT")]
-        same(logical_id, [int(count) for count in told], [queue["RedrivePolicy"]["maxReceiveCount"]])
+        (tries,) = [int(value) for name, value in told.items() if name.endswith("_TRIES_MAX")]
+        receives = queue["RedrivePolicy"]["maxReceiveCount"]
+        # The worker gives up what is hopeless; the queue outlasts four hours without the table.
+        assert tries < receives, logical_id
+        assert receives * queue["VisibilityTimeout"] >= 4 * 3_600, logical_id
+        assert receives * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"], logical_id
 
 
 def the_table_has_the_keys_that_the_store_uses_and_never_forgets(stack):

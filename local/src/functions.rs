@@ -144,7 +144,7 @@ impl Functions {
                 policies,
                 notifications: notifications.clone(),
                 dead_letters,
-                receives_max: names.receives_max,
+                tries_max: names.tries_max,
                 clock: clock.clone(),
             },
             notifier: notifier::Deps {
@@ -159,7 +159,7 @@ impl Functions {
                     aws.sqs(wire.clone(), *attempts),
                     names.notifications.dead_letters_url.clone(),
                 ),
-                receives_max: names.notifications.receives_max,
+                tries_max: names.notifications.tries_max,
                 clock: clock.clone(),
             },
             status_query: status_query::Deps { store: store.clone(), auth },

@@ -43,8 +43,8 @@ pub struct QueueNames {
     pub dead_letters: String,
     /// The URL of that.
     pub dead_letters_url: String,
-    /// How often a message is received before it goes there.
-    pub receives_max: u32,
+    /// How often the worker tries a message that it cannot handle before it goes there.
+    pub tries_max: u32,
     /// Messages a batch.
     pub batch_size: i32,
 }
@@ -67,8 +67,8 @@ pub struct Names {
     pub dead_letters: String,
     /// The URL of that.
     pub dead_letters_url: String,
-    /// How often a message is received before it goes there.
-    pub receives_max: u32,
+    /// How often the worker tries a message that it cannot handle before it goes there.
+    pub tries_max: u32,
     /// Messages a batch.
     pub batch_size: i32,
     /// The notification queue.
@@ -207,7 +207,7 @@ fn names(template: &Template) -> Result<Names, String> {
         settlement: settlement.name,
         dead_letters_url: settlement.dead_letters_url,
         dead_letters: settlement.dead_letters,
-        receives_max: settlement.receives_max,
+        tries_max: settlement.tries_max,
         batch_size: settlement.batch_size,
         notifications: queue_of(template, "notifier")?,
         notification_keys: secret("NotificationKeysSecret")?,
@@ -229,6 +229,9 @@ fn queue_of(template: &Template, function: &str) -> Result<QueueNames, String> {
     let queue = template.queue(&source.queue_logical_id).ok_or_else(missing)?;
     let redrive = queue.redrive.as_ref().ok_or_else(missing)?;
     let dead = template.queue(&redrive.target_logical_id).ok_or_else(missing)?;
+    let consumer = template.function(&source.function_logical_id).ok_or_else(missing)?;
+    let tries = consumer.environment.iter().find(|(name, _)| name.ends_with("_TRIES_MAX"));
+    let tries = tries.and_then(|(_, value)| value.parse().ok());
     let url = |name: &str| format!("{EMBEDDED_URL}/{}/{name}", crate::aws::sqs::ACCOUNT);
     Ok(QueueNames {
         url: url(&queue.name),
@@ -236,7 +239,7 @@ fn queue_of(template: &Template, function: &str) -> Result<QueueNames, String> {
         name: queue.name.clone(),
         dead_letters_url: url(&dead.name),
         dead_letters: dead.name.clone(),
-        receives_max: redrive.max_receive_count,
+        tries_max: tries.ok_or_else(missing)?,
         batch_size: i32::try_from(source.batch_size).unwrap_or(10),
     })
 }

@@ -1,5 +1,6 @@
 //! Batches from the settlement queue: each record decoded and settled by itself, failures reported
-//! per record. A record that failed for the last time goes to the dead letters with the reason.
+//! per record. A record that cannot be handled goes to the dead letters with the reason, after some tries;
+//! one whose turn it was while the table was away stays in the queue, however long that takes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use recharge_shared::app::notify::announce;
 use recharge_shared::app::settle::{Outcome, Policies, Settlement, settle};
 use recharge_shared::clock::Clock;
 use recharge_shared::queue::{DeadLetters, NotificationQueue, SettlementMessage, Undecodable};
-use recharge_shared::store::Store;
+use recharge_shared::store::{Store, StoreError};
 use tracing::Instrument;
 
 /// What this function may touch.
@@ -25,8 +26,9 @@ pub struct Deps {
     pub notifications: NotificationQueue,
     /// Where messages end that cannot be handled.
     pub dead_letters: DeadLetters,
-    /// How often the queue hands a message over before it gives it up.
-    pub receives_max: u32,
+    /// How often a message that cannot be handled is tried. The queue's own limit is higher: it is for
+    /// outages.
+    pub tries_max: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
 }
@@ -66,6 +68,14 @@ struct Record<'a> {
     decoded: Result<SettlementMessage, Undecodable>,
 }
 
+/// Why a record is not done with.
+enum Undone {
+    /// Not the message's fault: it comes again.
+    NotNow,
+    /// It will fail the next time too.
+    Hopeless(String),
+}
+
 /// Settles the records of one order; gives back those that must come again.
 async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<String>)> {
     let mut failed = Vec::new();
@@ -75,18 +85,21 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
                 let span = tracing::error_span!("message", trace = decoded.trace.as_str());
                 one(deps, &decoded, receives(message)).instrument(span).await
             }
-            Err(undecodable) => Err(format!("undecodable: {}", undecodable.0)),
+            Err(undecodable) => Err(Undone::Hopeless(format!("undecodable: {}", undecodable.0))),
         };
-        if let Err(reason) = settled
-            && !give_up(deps, message, &reason).await
-        {
+        let given_up = match &settled {
+            Ok(()) => continue,
+            Err(Undone::NotNow) => false,
+            Err(Undone::Hopeless(reason)) => give_up(deps, message, reason).await,
+        };
+        if !given_up {
             failed.push((position, message.message_id.clone()));
         }
     }
     failed
 }
 
-async fn one(deps: &Deps, message: &SettlementMessage, receives: u32) -> Result<(), String> {
+async fn one(deps: &Deps, message: &SettlementMessage, receives: u32) -> Result<(), Undone> {
     let order = message.evidence.order_text();
     match settle(&deps.store, &deps.policies, deps.clock.as_ref(), message).await {
         Ok(Settlement { outcome, announce: news, found }) => {
@@ -100,12 +113,15 @@ async fn one(deps: &Deps, message: &SettlementMessage, receives: u32) -> Result<
             let Some(order) = news else { return Ok(()) };
             match announce(&deps.notifications, &order, &message.trace).await {
                 true => Ok(()),
-                false => Err("the notice was not handed over".to_owned()),
+                false => Err(Undone::NotNow),
             }
         }
         Err(error) => {
             tracing::warn!(order, %error, "settlement put off for order {order}");
-            Err(error.to_string())
+            Err(match error {
+                StoreError::Busy(_) => Undone::NotNow,
+                StoreError::Damaged(_) => Undone::Hopeless(error.to_string()),
+            })
         }
     }
 }
@@ -116,10 +132,9 @@ fn receives(record: &SqsMessage) -> u32 {
     receives.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// On the last receive: puts the message aside with the reason. `false` leaves it to the queue, which
-/// moves it without one.
+/// On the last try: puts the message aside with the reason. `false` leaves it in the queue.
 async fn give_up(deps: &Deps, record: &SqsMessage, reason: &str) -> bool {
-    if receives(record) < deps.receives_max {
+    if receives(record) < deps.tries_max {
         return false;
     }
     let message_id = record.message_id.as_deref().unwrap_or("");

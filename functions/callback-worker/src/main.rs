@@ -18,7 +18,7 @@ async fn main() -> Result<(), Error> {
         policies: config::policies()?,
         notifications: config.notification_queue()?,
         dead_letters: config.dead_letters()?,
-        receives_max: config::number("SETTLEMENT_MAX_RECEIVE_COUNT")?,
+        tries_max: config::number("SETTLEMENT_TRIES_MAX")?,
         clock: Arc::new(SystemClock),
     };
     deps.store.warm_up().await;

@@ -33,7 +33,7 @@ async fn the_binary_answers_its_events() {
     assert_eq!(state["ledgerBalanced"], true);
 
     // The last time they are given up, with the reason, and the settled one changes nothing.
-    let last = bench.stack.names.receives_max.to_string();
+    let last = bench.stack.names.tries_max.to_string();
     for record in batch["Records"].as_array_mut().unwrap() {
         record["attributes"]["ApproximateReceiveCount"] = last.as_str().into();
     }
@@ -51,7 +51,7 @@ async fn a_missing_setting_stops_the_start() {
     let settings = [
         "TABLE_NAME",
         "SETTLEMENT_DEAD_LETTER_QUEUE_URL",
-        "SETTLEMENT_MAX_RECEIVE_COUNT",
+        "SETTLEMENT_TRIES_MAX",
         "PROVIDER_SETTINGS",
     ];
     Bench::open().await.refuses_to_start_without(BINARY, &settings).await;

@@ -2,9 +2,7 @@
 //! A receiver's failure is none of them: the table knows when to try again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
@@ -14,7 +12,7 @@ use recharge_shared::app::notify::{Context, Deliver, Delivered, Notification, no
 use recharge_shared::clock::Clock;
 use recharge_shared::queue::{DeadLetters, NotificationMessage};
 use recharge_shared::secrets::{NotificationKeysDocument, Secret};
-use recharge_shared::store::Store;
+use recharge_shared::store::{Store, StoreError};
 use tracing::Instrument;
 
 /// Attempts without an answer after which a destination is left alone for the rest of the batch.
@@ -31,8 +29,9 @@ pub struct Deps {
     pub way: Arc<dyn Deliver>,
     /// Where messages end that cannot be handled.
     pub dead_letters: DeadLetters,
-    /// How often the queue hands a message over before it gives it up.
-    pub receives_max: u32,
+    /// How often a message that cannot be handled is tried. The queue's own limit is higher: it is for
+    /// outages.
+    pub tries_max: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
 }
@@ -70,6 +69,11 @@ async fn one(deps: &Deps, way: &Spared, record: &SqsMessage) -> bool {
                     tracing::info!(order, ?outcome, "notification message for order {order}");
                     return true;
                 }
+                // Not the message's fault: it comes again.
+                Err(StoreError::Busy(why)) => {
+                    tracing::warn!(order = message.order.as_str(), why, "notice put off");
+                    return false;
+                }
                 Err(error) => error.to_string(),
             }
         }
@@ -78,7 +82,7 @@ async fn one(deps: &Deps, way: &Spared, record: &SqsMessage) -> bool {
     let receives: u32 = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
     let message_id = record.message_id.as_deref().unwrap_or("");
     tracing::warn!(message_id, receives, reason, "notice put off");
-    if receives < deps.receives_max {
+    if receives < deps.tries_max {
         return false;
     }
     let body = record.body.as_deref().unwrap_or("");

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Error> {
         keys: config.notification_keys()?,
         way: Arc::new(Guard::new(config::egress_rules()?, Arc::new(SystemResolver))),
         dead_letters: config.notification_dead_letters()?,
-        receives_max: config::number("NOTIFICATION_MAX_RECEIVE_COUNT")?,
+        tries_max: config::number("NOTIFICATION_TRIES_MAX")?,
         clock: Arc::new(SystemClock),
     };
     deps.store.warm_up().await;

@@ -26,6 +26,8 @@ pub(super) struct Event {
     pub(super) kind: EvidenceKind,
     /// As the provider spells it.
     pub(super) order: String,
+    /// The transaction; of a statement that we do not know, the message: one transaction can have
+    /// several, and none may be taken for another.
     pub(super) payment_id: String,
     pub(super) account: Option<String>,
     pub(super) livemode: bool,
@@ -33,8 +35,8 @@ pub(super) struct Event {
     pub(super) raw: String,
 }
 
-/// Reads the body; nothing here depends on the signature.
-pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Event, Refusal> {
+/// Reads the body of the message `id`; nothing here depends on the signature.
+pub(super) fn read(content_type: Option<&str>, id: &str, body: &[u8]) -> Result<Event, Refusal> {
     let essence = content_type.unwrap_or("application/json").split(';').next().unwrap_or("");
     if !essence.trim().eq_ignore_ascii_case("application/json") {
         return Err(Refusal::UnsupportedMediaType);
@@ -53,9 +55,11 @@ pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Event, Ref
         None => None,
         Some(_) => Some(text(&members, "account")?.to_owned()),
     };
+    let kind = kind(&members)?;
+    let payment_id = if kind == EvidenceKind::Unrecognised { id } else { payment_id };
     let livemode = members.get("livemode").and_then(Value::as_bool);
     Ok(Event {
-        kind: kind(&members)?,
+        kind,
         order: text(&members, "orderId")?.to_owned(),
         payment_id: payment_id.to_owned(),
         account,

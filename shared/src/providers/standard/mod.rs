@@ -217,7 +217,7 @@ impl Provider for Standard {
 
     async fn verify(&self, callback: RawCallback<'_>) -> Result<Evidence, Refusal> {
         let claim = signing::claim(&callback)?;
-        let event = event::read(callback.header("content-type"), callback.body)?;
+        let event = event::read(callback.header("content-type"), claim.id, callback.body)?;
         let fits = |key: &str| claim.fits(key, callback.body);
         let believed = self.keys.any(callback.received_at, fits).await;
         if !believed.map_err(|_| Refusal::KeysUnavailable)? {

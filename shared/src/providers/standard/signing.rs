@@ -15,7 +15,7 @@ const SIGNATURES_MAX: usize = 8;
 
 /// Who says to have signed a message, and when.
 pub(super) struct Claim<'a> {
-    id: &'a str,
+    pub(super) id: &'a str,
     timestamp: &'a str,
     signatures: Vec<Vec<u8>>,
     pub(super) signed_at_secs: i64,

@@ -69,7 +69,8 @@ fn the_parts_that_are_signed_cannot_be_cut_differently() {
 
 #[test]
 fn events_are_read_strictly() {
-    let read = |body: &[u8]| event::read(Some("application/json"), body).map(|event| event.kind);
+    let read =
+        |body: &[u8]| event::read(Some("application/json"), "evt_1", body).map(|event| event.kind);
     let usd = EvidenceKind::Paid(Money::new(5_000, Currency::Usd));
     assert_eq!(read(&event(|_| {})), Ok(usd));
     assert_eq!(
@@ -98,9 +99,20 @@ fn events_are_read_strictly() {
     let twice = String::from_utf8(event(|_| {})).unwrap().replacen('{', r#"{"amount":1,"#, 1);
     assert!(read(twice.as_bytes()).is_err());
     assert_eq!(
-        event::read(Some("text/plain"), &event(|_| {})).map(|event| event.kind),
+        event::read(Some("text/plain"), "evt_1", &event(|_| {})).map(|event| event.kind),
         Err(Refusal::UnsupportedMediaType)
     );
+}
+
+#[test]
+fn two_unknown_statements_about_one_transaction_are_two() {
+    let statement = |id: &str, kind: &str| {
+        let body = event(|e| e["type"] = kind.into());
+        event::read(None, id, &body).map(|event| event.payment_id)
+    };
+    assert_eq!(statement("evt_2", "payment.updated"), Ok("evt_2".to_owned()));
+    assert_eq!(statement("evt_3", "payment.chargeback"), Ok("evt_3".to_owned()));
+    assert_eq!(statement("evt_4", "payment.succeeded"), Ok("txn_1".to_owned()));
 }
 
 #[test]
