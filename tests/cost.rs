@@ -94,6 +94,12 @@ fn the_main_job_costs_what_the_architecture_says() {
         assert_eq!((transactions.count(), bill.table.len()), (1, 2), "{:#?}", bill.table);
 
         let (functions, faults) = run();
+        assert_eq!(world.stack.notify_batch_with(&functions, 0).await, Ok(1));
+        let bill = Bill::of(&faults);
+        bill.print("notification");
+        assert!(bill.writes() <= 2 && bill.read_halves() <= 3, "{:#?}", bill.table);
+
+        let (functions, faults) = run();
         world.send_to(&functions, &world.callback(&callback)).await;
         assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(1));
         let bill = Bill::of(&faults);

@@ -147,21 +147,7 @@ impl Functions {
                 tries_max: names.tries_max,
                 clock: clock.clone(),
             },
-            notifier: notifier::Deps {
-                store: store.clone(),
-                keys: Secret::new(
-                    aws.secrets(wire.clone(), *attempts),
-                    names.notification_keys.clone(),
-                    CLIENT_KEYS,
-                ),
-                way: ground.way.clone(),
-                dead_letters: DeadLetters::new(
-                    aws.sqs(wire.clone(), *attempts),
-                    names.notifications.dead_letters_url.clone(),
-                ),
-                tries_max: names.notifications.tries_max,
-                clock: clock.clone(),
-            },
+            notifier: notifier_of(ground, store.clone()),
             status_query: status_query::Deps { store: store.clone(), auth },
             reconcile_poller: reconcile_poller::Deps {
                 store,
@@ -227,6 +213,20 @@ impl Functions {
         let deadline_ms = self.clock.now_ms().saturating_add(timeout_secs * 1_000);
         context.deadline = u64::try_from(deadline_ms).unwrap_or(0);
         context
+    }
+}
+
+fn notifier_of(ground: &Ground, store: Store) -> notifier::Deps {
+    let Ground { aws, wire, names, attempts, .. } = ground;
+    let keys = aws.secrets(wire.clone(), *attempts);
+    let dead_letters = aws.sqs(wire.clone(), *attempts);
+    notifier::Deps {
+        store,
+        keys: Secret::new(keys, names.notification_keys.clone(), CLIENT_KEYS),
+        way: ground.way.clone(),
+        dead_letters: DeadLetters::new(dead_letters, names.notifications.dead_letters_url.clone()),
+        tries_max: names.notifications.tries_max,
+        clock: Arc::new(ground.clock.clone()),
     }
 }
 

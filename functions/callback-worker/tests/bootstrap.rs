@@ -50,6 +50,7 @@ async fn the_binary_answers_its_events() {
 async fn a_missing_setting_stops_the_start() {
     let settings = [
         "TABLE_NAME",
+        "NOTIFICATION_QUEUE_URL",
         "SETTLEMENT_DEAD_LETTER_QUEUE_URL",
         "SETTLEMENT_TRIES_MAX",
         "PROVIDER_SETTINGS",

@@ -57,6 +57,8 @@ async fn a_missing_setting_stops_the_start() {
         "PROVIDER_KEYS_SECRET",
         "PROVIDER_SETTINGS",
         "DEFAULT_PROVIDER",
+        "NOTIFICATION_QUEUE_URL",
+        "NOTIFICATION_PORTS",
     ];
     Bench::open().await.refuses_to_start_without(BINARY, &settings).await;
 }

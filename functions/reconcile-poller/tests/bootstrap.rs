@@ -32,6 +32,7 @@ async fn the_binary_answers_its_events() {
 async fn a_missing_setting_stops_the_start() {
     let settings = [
         "TABLE_NAME",
+        "NOTIFICATION_QUEUE_URL",
         "SETTLEMENT_QUEUE_URL",
         "PROVIDER_KEYS_SECRET",
         "PROVIDER_SETTINGS",
@@ -47,6 +48,7 @@ fn report(looked_at: u32, evidence: u32) -> Value {
         "evidence": evidence,
         "expired": 0,
         "resumed": 0,
+        "notices": 0,
         "failed": 0,
         "unfinished": false,
     })

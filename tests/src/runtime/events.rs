@@ -13,13 +13,14 @@ use recharge_shared::providers::trader::{Fields, SIGN, SigningProfile, sign};
 use serde_json::Value;
 
 /// Every file and the function that it is fed to.
-pub const CLAIMS: [(&str, &[&str]); 5] = [
+pub const CLAIMS: [(&str, &[&str]); 6] = [
     ("create-order", &["cancel-order.json", "create-order-bad-json.json", "create-order.json"]),
     (
         "webhook",
         &["webhook-bad-signature.json", "webhook-trader-form.json", "webhook-trader-json.json"],
     ),
     ("callback-worker", &["settlement-batch.json"]),
+    ("notifier", &["notification-batch.json"]),
     (
         "status-query",
         &[

@@ -183,7 +183,21 @@ impl Bench {
 
     /// Hands a filed HTTP event, signed now, to the function of that name in this process.
     pub async fn in_process(&self, function: HttpFunction, file: &str) -> Response<Body> {
+        self.in_process_changed(function, file, |_| {}).await
+    }
+
+    /// The same after `change` of its JSON body.
+    pub async fn in_process_changed(
+        &self,
+        function: HttpFunction,
+        file: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> Response<Body> {
         let mut event = events::event(file);
+        if let Some(Ok(mut body)) = event["body"].as_str().map(serde_json::from_str::<Value>) {
+            change(&mut body);
+            event["body"] = body.to_string().into();
+        }
         match function {
             HttpFunction::Webhook => sign_callback_anew(&mut event),
             HttpFunction::CreateOrder | HttpFunction::StatusQuery => sign_anew(&mut event),
