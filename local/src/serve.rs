@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use recharge_shared::clock::SystemClock;
 use recharge_shared::domain::{IdempotencyKey, MerchantId, OrderId};
-use recharge_shared::egress::{Guard, Rules, SystemResolver};
+use recharge_shared::egress::{Rules, WayOut};
 use recharge_shared::outbound_hyper::HyperOutbound;
 use tokio::net::TcpListener;
 
@@ -70,7 +70,7 @@ async fn start(
         notify_url: format!("{url}/recharges/callback/trader"),
         lookahead: LOOKAHEAD,
         accounts: None,
-        way: Arc::new(Guard::new(rules.clone(), Arc::new(SystemResolver))),
+        way: Arc::new(WayOut::new(rules.clone())),
         rules,
     };
     let outbound = Arc::new(HyperOutbound::new(true));

@@ -7,7 +7,7 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use notifier::{Deps, handle};
 use recharge_shared::clock::SystemClock;
 use recharge_shared::config::{self, Config};
-use recharge_shared::egress::{Guard, SystemResolver};
+use recharge_shared::egress::WayOut;
 use recharge_shared::telemetry;
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
     let deps = Deps {
         store: config.store()?,
         keys: config.notification_keys()?,
-        way: Arc::new(Guard::new(config::egress_rules()?, Arc::new(SystemResolver))),
+        way: Arc::new(WayOut::new(config::egress_rules()?)),
         dead_letters: config.notification_dead_letters()?,
         tries_max: config::number("NOTIFICATION_TRIES_MAX")?,
         clock: Arc::new(SystemClock),

@@ -12,7 +12,7 @@ use crate::domain::{
     CreateOrder, Currency, IdempotencyKey, Money, OrderReference, ProviderName, UserId,
 };
 pub(super) use crate::egress::URL_BYTES_MAX as CALLBACK_URL_BYTES_MAX;
-use crate::egress::{self, Rules};
+use crate::egress::{Destination, Rules};
 use crate::json::Strict;
 
 /// The longest create body.
@@ -228,10 +228,11 @@ fn callback_url(members: &Map<String, Value>, rules: &Rules) -> Result<Option<St
     let Some(text) = optional(members, "callbackUrl", parse, "must be a string")? else {
         return Ok(None);
     };
-    if egress::destination(&text, rules).is_some() {
-        return Ok(Some(text));
-    }
-    let mut error = ApiError::field("callbackUrl", "must be an https URL of a public host name");
+    let refusal = match Destination::parse(&text, rules) {
+        Ok(_) => return Ok(Some(text)),
+        Err(refusal) => refusal,
+    };
+    let mut error = ApiError::field("callbackUrl", refusal.reason());
     error.code = ErrorCode::CallbackUrlNotAllowed;
     Err(error)
 }
