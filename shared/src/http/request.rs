@@ -11,7 +11,6 @@ use super::error::{ApiError, ErrorCode};
 use crate::domain::{
     CreateOrder, Currency, IdempotencyKey, Money, OrderReference, ProviderName, UserId,
 };
-pub(super) use crate::egress::URL_BYTES_MAX as CALLBACK_URL_BYTES_MAX;
 use crate::egress::{Destination, Rules};
 use crate::json::Strict;
 

@@ -10,13 +10,13 @@ use utoipa::openapi::{Components, RefOr, Schema};
 
 use super::{errors, providers, words};
 use crate::domain::Currency;
+use crate::egress::URL_BYTES_MAX;
 use crate::http::body::{
     Balance, Balances, CreateRecharge, Ledger, LedgerEntry, LedgerLeg, Payment, Problem,
     ProblemDetail, Recharge, RechargePage,
 };
 use crate::http::request::{
-    CALLBACK_URL_BYTES_MAX, EXPIRES_IN_SECS_DEFAULT, EXPIRES_IN_SECS_MAX, EXPIRES_IN_SECS_MIN,
-    METADATA_MEMBERS_MAX,
+    EXPIRES_IN_SECS_DEFAULT, EXPIRES_IN_SECS_MAX, EXPIRES_IN_SECS_MIN, METADATA_MEMBERS_MAX,
 };
 
 /// Everything that the operations refer to.
@@ -123,7 +123,7 @@ fn create_recharge() -> Schema {
     });
     limit(&mut object, "callbackUrl", |member| {
         pattern_of(member, "^https://");
-        member.max_length = Some(CALLBACK_URL_BYTES_MAX);
+        member.max_length = Some(URL_BYTES_MAX);
     });
     limit(&mut object, "metadata", |member| {
         member.max_properties = Some(METADATA_MEMBERS_MAX);
