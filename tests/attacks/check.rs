@@ -133,7 +133,7 @@ pub fn effects(scene: &Scene<'_>, expect: &Value) -> Result<Vec<Finding>, NotUnd
                     amount.as_i64().map(i128::from) == Some(gained)
                 })
             }
-            ("provider_attempts_max", wanted) => found.as_u64() <= wanted.as_u64(),
+            ("provider_attempts_max" | "attempts_max", wanted) => found.as_u64() <= wanted.as_u64(),
             (_, wanted) => holds(wanted, &found),
         };
         if !held {
@@ -186,6 +186,16 @@ fn effect(
             row.map_or(Value::Null, |row| row.state.as_str().into())
         }
         "provider_attempts_max" => scene.standard.attempts().into(),
+        // Connections to addresses that nothing may be sent to.
+        "connections" => {
+            let dialled = scene.net.dialled();
+            dialled
+                .iter()
+                .filter(|a| recharge_shared::egress::refused(a.ip()).is_some())
+                .count()
+                .into()
+        }
+        "attempts_max" => scene.world.receiver.received().len().into(),
         "notifications" => grown(|c| c.notifications).into(),
         other => return Err(NotUnderstood(format!("effect {other}"))),
     })

@@ -164,6 +164,21 @@ async fn enqueue(scene: &Scene<'_>, body: String) {
     scene.messages.borrow_mut().push((id, body));
 }
 
+/// Settles `order` as paid; nobody is told yet.
+pub async fn pay(scene: &Scene<'_>, order: &str) {
+    send(scene, &message(order, scene.next(), ACCOUNT)).await;
+    while scene.world.stack.settle_batch(0).await.unwrap_or(0) > 0 {}
+}
+
+/// Gives an order another callback URL, past everything that would refuse it.
+pub fn force_url(scene: &Scene<'_>, order: &str, url: &str) {
+    let update = json!({
+        "Key": row_key(order), "UpdateExpression": "SET callbackUrl = :url",
+        "ExpressionAttributeValues": {":url": {"S": url}},
+    });
+    database(scene, "UpdateItem", update);
+}
+
 /// The same message under another id of the queue, as a redelivery hands it over.
 async fn enqueue_again(scene: &Scene<'_>, body: String) {
     send(scene, &body).await;

@@ -9,6 +9,7 @@ use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::books::Books;
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
+use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::stack::{Accounts, DEMO_NOTIFICATION_SECRET};
 use recharge_shared::domain::{Merchant, MerchantId, UserAccess, UserId};
 use recharge_shared::outbound::Outbound;
@@ -18,6 +19,7 @@ use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
 
 use crate::case::{Corpus, NotUnderstood, only, text_of};
+use crate::net::Net;
 use crate::step::NamedFault;
 
 /// What all providers sign with.
@@ -111,6 +113,7 @@ impl Versions {
 pub struct Scene<'a> {
     pub world: World,
     pub standard: SimStandard,
+    pub net: Net,
     pub corpus: &'a Corpus,
     /// The instance that answers; outages replace it.
     pub functions: RefCell<Arc<Functions>>,
@@ -137,11 +140,17 @@ impl<'a> Scene<'a> {
                 Arc::new(ByHost { standard, other: Arc::new(trader.outbound()) })
             }
         };
-        let world = World::with(Some(accounts()), by_host).await;
+        let net = Net::default();
+        let way = {
+            let net = net.clone();
+            move |receiver: &SimReceiver| net.way(receiver)
+        };
+        let world = World::with(Some(accounts()), by_host, way).await;
         let functions = RefCell::new(Arc::new(instance(&world, seed, |_, _| Fault::None)));
         let scene = Scene {
             world,
             standard,
+            net,
             corpus,
             functions,
             order: RefCell::default(),
@@ -324,6 +333,7 @@ impl<'a> Scene<'a> {
         assert!(created.status == 201 && !order.is_empty(), "{}", created.text);
         match given["state"].as_str() {
             None | Some("PENDING") => {}
+            Some("SUCCESS") => crate::queue::pay(self, &order).await,
             Some("EXPIRED") => {
                 self.world.pass(1_801).await;
                 self.world.stack.poll().await.unwrap();

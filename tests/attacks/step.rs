@@ -44,7 +44,7 @@ const COMMON: [&str; 22] = [
     "note",
     "method",
 ];
-const OWN: [&str; 20] = [
+const OWN: [&str; 21] = [
     "patch",
     "remove",
     "raw",
@@ -65,6 +65,7 @@ const OWN: [&str; 20] = [
     "check",
     "mixed_versions",
     "net",
+    "force_url",
 ];
 
 /// What a step came to: nothing, or what is wrong with it.
@@ -102,6 +103,7 @@ async fn play_one(scene: &Scene<'_>, index: usize, step: &Value, fallback: &Valu
     match step["op"].as_str().unwrap_or("") {
         "create" | "webhook" | "status" | "http" => requests(scene, index, step, fallback).await,
         "queue" => queue::play(scene, step).await,
+        "notify" => crate::notify::play(scene, step).await,
         "poll" => poll(scene, step).await.map(|()| Vec::new()),
         "advance" => {
             scene.world.pass(step["seconds"].as_u64().unwrap_or(0)).await;
@@ -144,6 +146,9 @@ async fn parallel(scene: &Scene<'_>, step: &Value, fallback: &Value) -> Played {
 /// A request step with its repetitions.
 async fn requests(scene: &Scene<'_>, index: usize, step: &Value, fallback: &Value) -> Played {
     let times = step["times"].as_u64().unwrap_or(1);
+    if step["net"].is_object() {
+        scene.net.set(&step["net"], &scene.world.receiver)?;
+    }
     if step.get("rate").is_some() {
         scene.limit().await;
     }
@@ -345,6 +350,7 @@ pub fn parse_fault(text: &str) -> Result<NamedFault, NotUnderstood> {
         // Whoever sends: the webhook to the settlement queue, the worker to the notifications.
         "queue.send" | "outbox.relay" => vec!["sqs.SendMessage"],
         "secrets" => vec!["secrets"],
+        "notify.mark" => vec!["dynamodb.UpdateItem"],
         _ => return Err(unknown()),
     };
     let is_down = port.starts_with("provider.") && kind == "before";

@@ -17,7 +17,7 @@ use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{CallbackRequest, SimTrader};
 use recharge_local::stack::{Accounts, Setup, Stack, TRADER_APPID, TRADER_KEY};
-use recharge_shared::app::notify::Notification;
+use recharge_shared::app::notify::{Deliver, Notification};
 use recharge_shared::auth::sign;
 use recharge_shared::domain::OrderId;
 use recharge_shared::egress::Rules;
@@ -75,13 +75,16 @@ pub fn simulate<T>(seed: u64, test: impl AsyncFnOnce() -> T) -> T {
 impl World {
     /// An empty bundle; call it inside [`simulate`].
     pub async fn new() -> World {
-        World::with(None, |trader| Arc::new(trader.outbound())).await
+        let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+        World::with(None, |trader| Arc::new(trader.outbound()), way).await
     }
 
-    /// An empty bundle with other provider accounts, reached over `outbound`.
+    /// An empty bundle with other provider accounts, reached over `outbound`, and with another way to the
+    /// receivers.
     pub async fn with(
         accounts: Option<Accounts>,
         outbound: impl FnOnce(&SimTrader) -> Arc<dyn Outbound>,
+        way: impl FnOnce(&SimReceiver) -> Arc<dyn Deliver>,
     ) -> World {
         let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, None).expect("no file is read");
         let clock = SharedClock::simulated();
@@ -95,7 +98,7 @@ impl World {
             lookahead: Duration::ZERO,
             accounts,
             rules: rules(),
-            way: Arc::new(receiver.clone()),
+            way: way(&receiver),
         };
         let outbound = outbound(&trader);
         let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;

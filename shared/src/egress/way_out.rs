@@ -28,6 +28,11 @@ impl WayOut {
     pub fn new(rules: Rules) -> WayOut {
         WayOut { guard: Guard::default(), rules }
     }
+
+    /// The same with a guard that has doors of its own.
+    pub const fn with_guard(guard: Guard, rules: Rules) -> WayOut {
+        WayOut { guard, rules }
+    }
 }
 
 fn headers(notification: &Notification) -> Option<HeaderMap> {
