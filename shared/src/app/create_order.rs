@@ -6,7 +6,7 @@ use tokio::time::error::Elapsed;
 
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Birth};
-use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, Order, OrderState, TraceId};
+use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, Order, OrderId, OrderState, TraceId};
 use crate::http::{ApiError, ErrorCode};
 use crate::providers::{Provider, Providers};
 use crate::store::{AddressOwner, Placed, Store, StoreError, Written};
@@ -60,7 +60,9 @@ pub async fn create_order(
         .get(command.payment_method.as_ref())
         .ok_or_else(|| ApiError::field("paymentMethod", "is not offered here"))?
         .as_ref();
-    provider.check_amount(command.amount).map_err(|issue| ApiError::field("amount", issue))?;
+    if let Err(issue) = provider.check_amount(command.amount) {
+        return replay(context, key, &command, ApiError::field("amount", issue)).await;
+    }
     let now = context.clock.now();
     let birth = Birth {
         merchant: context.merchant.clone(),
@@ -97,7 +99,10 @@ pub async fn create_order(
                 let message = "the idempotency key was used for another request";
                 return Err(ApiError::new(ErrorCode::IdempotencyKeyReused, message));
             }
-            let order = resume(context, provider, *existing).await?;
+            let order = match own_provider(context, &existing) {
+                Some(provider) => resume(context, provider, *existing).await?,
+                None => *existing,
+            };
             Ok(Created::Before(Box::new(order)))
         }
         Placed::ReferenceTaken => {
@@ -105,6 +110,26 @@ pub async fn create_order(
             error.code = ErrorCode::Conflict;
             Err(error)
         }
+    }
+}
+
+/// The provider that the order was made for, whatever is the default one today.
+fn own_provider<'a>(context: Context<'a>, order: &Order) -> Option<&'a dyn Provider> {
+    let provider = context.providers.get(Some(&order.provider))?.as_ref();
+    (provider.account() == order.account).then_some(provider)
+}
+
+/// What could not be made today may have been made before: then it is a replay like any other.
+async fn replay(
+    context: Context<'_>,
+    key: &IdempotencyKey,
+    command: &CreateOrder,
+    refusal: ApiError,
+) -> Result<Created, ApiError> {
+    let existing = context.store.order(&OrderId::derive(context.merchant, key)).await?;
+    match existing.filter(|order| order.fingerprint == command.fingerprint()) {
+        Some(order) => Ok(Created::Before(Box::new(order))),
+        None => Err(refusal),
     }
 }
 

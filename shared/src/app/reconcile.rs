@@ -26,6 +26,8 @@ const PAGE: i32 = 40;
 const NOTICES_PER_SHARD: i32 = 100;
 /// A notice that was not tried this long after its transition was not handed over.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3_600);
+/// How long after its expiry an order may stay open although the provider says that it is paid.
+const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
 /// Orders of one provider that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// No new look starts when less than this is left: four provider calls and the writes around them.
@@ -130,6 +132,17 @@ async fn notices(context: Context<'_>, deadline: Instant) -> Report {
     report
 }
 
+/// What the provider said of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// Nothing that settles it.
+    Nothing,
+    /// Something that settles it, or should; it is on its way to the worker.
+    Proof,
+    /// No usable answer.
+    Unknown,
+}
+
 struct Run<'a> {
     context: Context<'a>,
     provider: &'a dyn Provider,
@@ -221,24 +234,39 @@ impl Run<'_> {
         if !asks && !over && self.provider.can_query() {
             return Ok(report);
         }
-        // Whoever moves the date has the look; a crash after this costs one interval, not the order.
-        let next = self.next_look(&order, now);
-        if self.context.store.reschedule(&order, next).await? == Written::Raced {
+        // Whoever moves the date has the look; a crash after this costs one interval, not the order. It
+        // leaves the index with the last step only, when nothing is left to do.
+        let planned = self.next_look(&order, now);
+        let until_then = planned.unwrap_or_else(|| now.plus(self.last_interval()));
+        if self.context.store.reschedule(&order, Some(until_then)).await? == Written::Raced {
             return Ok(report);
         }
-        let order = Order { due_at: next, ..order };
+        let order = Order { due_at: Some(until_then), ..order };
         report.notices += u32::from(self.announce_anew(&order, now).await?);
         if asks && is_half_done(&order, now) {
             report.resumed += u32::from(self.resume(order).await?);
             return Ok(report);
         }
-        if asks && self.ask(&order, now, &mut report).await {
-            return Ok(report);
+        let said = if asks { self.ask(&order, now, &mut report).await } else { Said::Nothing };
+        // A statement that does not settle an order in an hour never will: it is parked.
+        let overdue = now.since(order.expires_at) > PROOF_TAKES_AT_MOST;
+        match said {
+            Said::Proof if over && !overdue => return Ok(report),
+            Said::Proof if !over && planned.is_some() => return Ok(report),
+            Said::Unknown if !over || report.failed > 0 => return Ok(report),
+            Said::Proof | Said::Unknown | Said::Nothing => {}
         }
         if over {
             report.expired += u32::from(self.expire(&order, now).await?);
+        } else if planned.is_none() {
+            self.context.store.reschedule(&order, None).await?;
         }
         Ok(report)
+    }
+
+    /// Until when a look that should be the last one is the last one only if it succeeds.
+    fn last_interval(&self) -> Duration {
+        if self.provider.can_query() { Duration::from_secs(4 * 3_600) } else { FIRST_CHECK_AFTER }
     }
 
     /// Whether the latest notice was lost between its commit and the queue; then hands it over.
@@ -250,7 +278,10 @@ impl Run<'_> {
         if self.context.store.notice(&order.id, notice.sequence).await?.is_some() {
             return Ok(false);
         }
-        Ok(announce(self.context.notifications, order, &order.trace).await)
+        match announce(self.context.notifications, order, &order.trace).await {
+            true => Ok(true),
+            false => Err(StoreError::Busy("the notice was not handed over".to_owned())),
+        }
     }
 
     fn next_look(&self, order: &Order, now: Timestamp) -> Option<Timestamp> {
@@ -260,25 +291,34 @@ impl Run<'_> {
         (order.state.is_open() && now < order.expires_at).then_some(order.expires_at)
     }
 
-    /// Asks the provider; whether it said something that settles the order.
-    async fn ask(&self, order: &Order, now: Timestamp, report: &mut Report) -> bool {
+    /// Asks the provider and hands on what settles the order.
+    async fn ask(&self, order: &Order, now: Timestamp, report: &mut Report) -> Said {
         let answer = self.provider.query(order, now).await;
         self.answered(&answer);
-        let Answer::Done(Found::Proof(evidence)) = answer else { return false };
+        let evidence = match answer {
+            Answer::Done(Found::Proof(evidence)) => evidence,
+            Answer::Done(Found::Nothing | Found::Open(_)) | Answer::Declined(_) => {
+                return Said::Nothing;
+            }
+            Answer::Unknown(_) | Answer::NotSent => return Said::Unknown,
+        };
         let paid = matches!(evidence.kind, EvidenceKind::Paid(_));
         if !paid && !order.state.is_open() {
-            return true;
+            return Said::Nothing;
         }
         let message = SettlementMessage { trace: order.trace.clone(), evidence: *evidence };
         match self.context.queue.send(&message).await {
-            Ok(()) => report.evidence += 1,
+            Ok(()) => {
+                report.evidence += 1;
+                Said::Proof
+            }
             // The order comes due again, and the provider will say the same.
             Err(error) => {
                 report.failed += 1;
                 tracing::warn!(order = order.id.as_str(), %error, "evidence not handed over");
+                Said::Unknown
             }
         }
-        true
     }
 
     async fn resume(&self, order: Order) -> Result<bool, StoreError> {

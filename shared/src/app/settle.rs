@@ -99,6 +99,16 @@ pub async fn settle(
             (Settled::PaymentTaken, _, Outcome::Settled) => {
                 return park(store, message, ParkReason::SecondPayment, Some(&order), clock).await;
             }
+            // The statement was put aside before, when it could not move the order: now it does.
+            (Settled::PaymentTaken, after, Outcome::Held) => {
+                if store.advance(&order, &after).await? == Written::Now {
+                    log(&order, &after);
+                    return Ok(Settlement {
+                        announce: Some(after),
+                        ..Settlement::plain(Outcome::Held)
+                    });
+                }
+            }
             // The statement was put aside before, by itself: that is where the operator finds it.
             (Settled::PaymentTaken, _, _) => {
                 return Ok(Settlement::already_done(order, race > 0));

@@ -92,7 +92,9 @@ impl Evidence {
     pub fn identity(&self) -> String {
         let amount = match self.kind {
             EvidenceKind::Paid(money) => format!("{}{}", money.minor(), money.currency().code()),
-            EvidenceKind::Declined | EvidenceKind::Unrecognised => String::new(),
+            EvidenceKind::Declined => String::new(),
+            // Nobody knows what it says, so only the same bytes are the same statement.
+            EvidenceKind::Unrecognised => crockford(&self.digest, 51),
         };
         let fields = [
             self.provider.as_str(),

@@ -112,8 +112,10 @@ impl<T: DeserializeOwned> Secret<T> {
         if state.early_read_at.is_some_and(|at| now.since(at) < EARLY_READ_EVERY) {
             return Ok(None);
         }
+        let read = self.read(&mut state, now).await?;
+        // Only a read that came back counts: without one nobody can say that the signature is wrong.
         state.early_read_at = Some(now);
-        self.read(&mut state, now).await.map(Some)
+        Ok(Some(read))
     }
 
     async fn read(
@@ -143,11 +145,19 @@ impl<T: DeserializeOwned> Secret<T> {
                 return Err(Unavailable);
             }
         };
-        // serde's message could quote the document, so it is not logged.
-        serde_json::from_str(&text).map(Some).map_err(|_| {
-            tracing::error!(secret = self.name, stage, "secret is not the expected JSON document");
-            Unavailable
-        })
+        match serde_json::from_str(&text) {
+            Ok(document) => Ok(Some(document)),
+            // serde's message could quote the document, so it is not logged.
+            Err(_) => {
+                tracing::error!(
+                    secret = self.name,
+                    stage,
+                    "secret is not the expected JSON document"
+                );
+                // A version that was replaced because it was wrong must not stand in the way.
+                if stage == "AWSPREVIOUS" { Ok(None) } else { Err(Unavailable) }
+            }
+        }
     }
 }
 

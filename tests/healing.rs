@@ -1,0 +1,131 @@
+//! What must heal by itself beyond single faults: providers that cannot be asked, statements that come
+//! again fresher, documents that were mended.
+
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
+
+use std::sync::Arc;
+
+use recharge_local::aws::faults::{Fault, Faults, Service};
+use recharge_local::sim::receiver::SimReceiver;
+use recharge_local::stack::{Accounts, TRADER_APPID, TRADER_KEY};
+use recharge_shared::app::notify::Deliver;
+use recharge_tests::World;
+use recharge_tests::world::simulate;
+use serde_json::json;
+
+const MINOR: i64 = 5_000_000;
+
+/// A world whose provider answers no queries, as the contract's default is.
+async fn without_query(amount: &str) -> World {
+    let accounts = Accounts {
+        settings: json!({"trader": {
+            "appid": TRADER_APPID, "base_url": "http://trader.invalid", "allow_http": true,
+            "policy": {"amount": amount},
+        }}),
+        keys: json!({"trader": {"key": TRADER_KEY}}),
+        default: "trader".to_owned(),
+    };
+    let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+    World::with(Some(accounts), |trader| Arc::new(trader.outbound()), way).await
+}
+
+async fn create(world: &World, key: &str) -> String {
+    let created = world.create("u_1", MINOR, key).await;
+    created.json["orderId"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_order_that_cannot_be_asked_about_expires_whatever_call_of_the_run_fails() {
+    for fault in Fault::ALL {
+        for index in 0..14 {
+            simulate(1, async || {
+                let world = without_query("credit_received").await;
+                let order = create(&world, "k-1").await;
+                world.pass(1_860).await;
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let run = functions.poll("broken".to_owned());
+                let _ = recharge_tests::world::until_crash(&faults, run).await;
+                drop(functions);
+                world.let_pass(12).await;
+                let told = world.order(&order).await;
+                assert_eq!(told["status"], "EXPIRED", "{fault:?} at {index}");
+                assert_eq!(world.untold().await, Vec::<String>::new(), "{fault:?} at {index}");
+                let due = world.books().orders.iter().filter(|order| order.due).count();
+                assert_eq!(due, 0, "{fault:?} at {index}: nothing is left to look at");
+            });
+        }
+    }
+}
+
+#[test]
+fn money_that_comes_when_watching_ends_is_found_although_the_provider_is_away_that_moment() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = create(&world, "k-1").await;
+        world.let_pass(31).await;
+        assert_eq!(world.order(&order).await["status"], "EXPIRED");
+        // Until shortly before the last look, hour by hour.
+        for _ in 0..71 {
+            world.pass(3_600).await;
+            world.stack.poll().await.unwrap();
+        }
+        world.pay(&order, None);
+        let away = Faults::new(world.clock().clone(), |call| match call.service {
+            Service::Provider => Fault::RequestLost,
+            Service::DynamoDb | Service::Sqs | Service::Secrets => Fault::None,
+        });
+        let functions = world.instance(&away, 1);
+        for _ in 0..10 {
+            world.pass(3_600).await;
+            functions.poll("away".to_owned()).await.unwrap();
+        }
+        for _ in 0..10 {
+            world.pass(3_600).await;
+            world.stack.poll().await.unwrap();
+            world.settle().await;
+        }
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+    });
+}
+
+#[test]
+fn a_statement_that_was_too_old_moves_the_order_when_it_comes_again_fresh() {
+    simulate(1, async || {
+        let world = without_query("exact").await;
+        let order = create(&world, "k-1").await;
+        let old = world.pay(&order, Some(MINOR - 100));
+        world.pass(1_000).await;
+        world.deliver(&old).await;
+        world.settle().await;
+        assert_eq!(
+            (world.order(&order).await["status"].clone(), world.books().parked),
+            (json!("PENDING"), 1)
+        );
+        world.deliver(&world.pay(&order, Some(MINOR - 100))).await;
+        world.settle().await;
+        let told = world.order(&order).await;
+        assert_eq!(
+            (&told["status"], &told["receivedAmount"]),
+            (&json!("REVIEW"), &json!(MINOR - 100))
+        );
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_document_that_was_mended_is_read_although_the_broken_one_is_the_version_before() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let aws = &world.stack.ground.aws;
+        let secrets = aws.secrets(aws.http_client(), 3);
+        let name = &world.stack.names.client_keys;
+        let good = secrets.get_secret_value().secret_id(name).send().await.unwrap();
+        for text in ["{ not json", good.secret_string().unwrap()] {
+            let put = secrets.put_secret_value().secret_id(name).secret_string(text);
+            put.send().await.unwrap();
+        }
+        world.pass(61).await;
+        assert_eq!(world.create("u_1", MINOR, "k-1").await.status, 201);
+    });
+}
