@@ -115,8 +115,12 @@ impl Books {
                     Held { amount: number(item, "balance")?, entries: number(item, "entries")? };
                 self.balances.insert((merchant, user, currency), held);
             }
-            ("U", "A") if item.get("address").is_some() => {
-                self.addresses.insert(format!("{pk}/{sk}"), text(item, "address"));
+            ("U", "A") => {
+                for entry in item["addresses"]["L"].as_array().into_iter().flatten() {
+                    let (network, address) =
+                        (text(&entry["M"], "network"), text(&entry["M"], "address"));
+                    self.addresses.insert(format!("{pk}/{sk}/{network}"), address);
+                }
             }
             ("K", "K") => self.parked += 1,
             _ => {}

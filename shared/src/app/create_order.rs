@@ -9,8 +9,9 @@ use crate::domain::order::{ATTEMPT_LEASE, Birth};
 use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, Order, OrderId, OrderState, TraceId};
 use crate::http::{ApiError, ErrorCode};
 use crate::providers::{Provider, Providers};
-use crate::store::{AddressOwner, Placed, Store, StoreError, Written};
+use crate::store::{Placed, Store, StoreError, Written};
 
+use super::addresses::{Wanted, owner};
 use super::submit::{Submission, Submitted, is_half_done};
 
 /// Who takes part in the transitions made here.
@@ -74,23 +75,20 @@ pub async fn create_order(
         now,
     };
     let order = Order::new(birth, command);
-    let owner = AddressOwner {
-        merchant: &order.merchant,
-        user: &order.user,
-        provider: (provider.name().as_str(), provider.account()),
-    };
+    let wanted = Wanted { merchant: &order.merchant, user: &order.user, by: order.id.as_str() };
     // Both at once: one round trip to the table stands before the provider call.
     let address = async {
         match provider.needs_address() {
-            true => context.store.address(owner).await,
-            false => Ok(None),
+            true => context.store.addresses(owner(wanted, provider)).await,
+            false => Ok(Vec::new()),
         }
     };
     let (placed, address) = futures_util::future::join(context.store.place(&order), address).await;
     match placed? {
         Placed::New => {
             tracing::info!(order = order.id.as_str(), "order {} recorded", order.id);
-            let first = submission(context, provider).first(order.clone(), address.unwrap_or(None));
+            let address = address.unwrap_or_default().into_iter().next();
+            let first = submission(context, provider).first(order.clone(), address);
             let submitted = tokio::time::timeout(PROVIDER_TIME_MAX, first).await;
             Ok(Created::Now(Box::new(reached(submitted, order)?)))
         }

@@ -1,5 +1,6 @@
 //! Use cases, one a file: load, let the domain decide, write, say what happened.
 
+pub mod addresses;
 pub mod admission;
 pub mod cancel;
 pub mod create_order;

@@ -1,19 +1,13 @@
 //! Bringing a recorded order to its provider, at most once in effect. The first attempt, the
 //! client's retry and the poller all come through here.
 
-use std::time::Duration;
-
 use crate::clock::Clock;
-use crate::domain::order::{ATTEMPT_LEASE, Change};
-use crate::domain::{Deposit, Order, OrderEvent, OrderState, Reason, Step, UserMark};
+use crate::domain::order::Change;
+use crate::domain::{Deposit, Order, OrderEvent, OrderState, Reason, Step};
 use crate::providers::{Accepted, Answer, Found, Provider};
-use crate::store::{AddressClaim, AddressOwner, AddressStored, Store, StoreError, Written};
+use crate::store::{Store, StoreError, Written};
 
-/// How long the creation of a deposit address belongs to one caller.
-const ADDRESS_LEASE: Duration = ATTEMPT_LEASE;
-
-/// How long an order waits for the address that another order of the same user is creating.
-const ADDRESS_WAIT_MS: [u64; 4] = [100, 200, 400, 800];
+use super::addresses::{Wanted, addresses, owner};
 
 /// How often a lost race for the order row is run again before it is left to the next caller.
 const RACES_MAX: usize = 5;
@@ -48,8 +42,8 @@ impl Submission<'_> {
         deposit: Option<Deposit>,
     ) -> Result<Submitted, StoreError> {
         let deposit = match deposit {
-            None if self.provider.needs_address() => match self.address(&order).await? {
-                Answer::Done(deposit) => Some(deposit),
+            None if self.provider.needs_address() => match self.addresses(&order).await? {
+                Answer::Done(known) => known.into_iter().next(),
                 Answer::NotSent => return self.put_off(order, true).await,
                 Answer::Declined(_) | Answer::Unknown(_) => {
                     return self.put_off(order, false).await;
@@ -65,7 +59,10 @@ impl Submission<'_> {
     pub async fn again(self, order: Order) -> Result<Submitted, StoreError> {
         let needs_address = self.provider.needs_address();
         let known = match needs_address {
-            true => self.store.address(self.owner(&order)).await?,
+            true => {
+                let owner = owner(self.wanted(&order), self.provider);
+                self.store.addresses(owner).await?.into_iter().next()
+            }
             false => None,
         };
         if !self.provider.can_query() {
@@ -91,50 +88,12 @@ impl Submission<'_> {
         }
     }
 
-    fn owner<'b>(&'b self, order: &'b Order) -> AddressOwner<'b> {
-        let provider = (self.provider.name().as_str(), self.provider.account());
-        AddressOwner { merchant: &order.merchant, user: &order.user, provider }
+    async fn addresses(self, order: &Order) -> Result<Answer<Vec<Deposit>>, StoreError> {
+        addresses(self.store, self.provider, self.clock, self.wanted(order)).await
     }
 
-    /// The user's address: stored, else known to the provider, else created by whoever holds the claim.
-    async fn address(self, order: &Order) -> Result<Answer<Deposit>, StoreError> {
-        let now = self.clock.now();
-        let owner = self.owner(order);
-        let by = order.id.as_str();
-        match self.store.claim_address(owner, by, (now, now.plus(ADDRESS_LEASE))).await? {
-            AddressClaim::Known(deposit) => return Ok(Answer::Done(deposit)),
-            AddressClaim::Busy => return self.await_address(owner).await,
-            AddressClaim::Ours => {}
-        }
-        let mark = UserMark::derive(&order.merchant, &order.user);
-        let found = match self.provider.find_address(&mark, now).await {
-            Answer::Done(Some(deposit)) => Answer::Done(deposit),
-            Answer::Done(None) => self.provider.new_address(&mark, now).await,
-            Answer::Declined(why) => Answer::Declined(why),
-            Answer::Unknown(why) => Answer::Unknown(why),
-            Answer::NotSent => Answer::NotSent,
-        };
-        let Answer::Done(deposit) = found else { return Ok(found) };
-        match self.store.store_address(owner, &deposit, self.clock.now()).await? {
-            AddressStored::Now => Ok(Answer::Done(deposit)),
-            AddressStored::Known(known) => Ok(Answer::Done(known)),
-            AddressStored::OfAnother => {
-                let order = order.id.as_str();
-                tracing::error!(order, "the provider gave two users one address; it is not used");
-                Ok(Answer::Unknown("an address of somebody else".to_owned()))
-            }
-        }
-    }
-
-    /// Waits a moment for the address that somebody else is creating.
-    async fn await_address(self, owner: AddressOwner<'_>) -> Result<Answer<Deposit>, StoreError> {
-        for wait_ms in ADDRESS_WAIT_MS {
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-            if let Some(deposit) = self.store.address(owner).await? {
-                return Ok(Answer::Done(deposit));
-            }
-        }
-        Ok(Answer::Unknown("the address is still being created".to_owned()))
+    fn wanted<'b>(&'b self, order: &'b Order) -> Wanted<'b> {
+        Wanted { merchant: &order.merchant, user: &order.user, by: order.id.as_str() }
     }
 
     /// Writes down what the provider said.

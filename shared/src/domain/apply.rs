@@ -35,6 +35,8 @@ pub enum ParkReason {
     Late,
     /// Signed too long ago to be believed without a person.
     Stale,
+    /// In a currency that we do not take.
+    UnlistedCurrency,
     /// Authentic, but of a kind that we do not know.
     Unrecognised,
     /// The provider gave up an order that is not open.
@@ -56,6 +58,7 @@ impl ParkReason {
             ParkReason::AmountMismatch => "amount_mismatch",
             ParkReason::Late => "late",
             ParkReason::Stale => "stale",
+            ParkReason::UnlistedCurrency => "unlisted_currency",
             ParkReason::Unrecognised => "unrecognised",
             ParkReason::DeclinedLate => "declined_late",
         }
@@ -105,6 +108,7 @@ pub fn apply(order: &Order, evidence: &Evidence, policy: Policy, now: Timestamp)
     match evidence.kind {
         EvidenceKind::Paid(received) => paid(order, evidence, received, (policy, now)),
         EvidenceKind::Declined => declined(order, evidence, now),
+        EvidenceKind::Unlisted => Decision::Park(ParkReason::UnlistedCurrency),
         EvidenceKind::Unrecognised => Decision::Park(ParkReason::Unrecognised),
     }
 }
@@ -239,6 +243,9 @@ mod tests {
             payment_id: order.id.to_string(),
             user_mark: Some(UserMark::derive(&order.merchant, &order.user)),
             order_id: Some(order.id),
+            deposit: None,
+            transaction_id: None,
+            dust: None,
             kind,
             source: Source::Callback,
             stale: false,

@@ -4,6 +4,7 @@
 use super::hash::{crockford, digest};
 use super::ids::{OrderId, ProviderName, UserMark};
 use super::money::Money;
+use super::order::Deposit;
 use super::time::Timestamp;
 
 /// Who brought the evidence.
@@ -13,20 +14,33 @@ pub enum Source {
     Callback,
     /// We asked the provider.
     Query,
+    /// We found it in the provider's list.
+    List,
+    /// A person has decided.
+    Operator,
+    /// The order's time ran out.
+    Expiry,
 }
 
 impl Source {
+    /// Every source.
+    pub const ALL: [Source; 5] =
+        [Source::Callback, Source::Query, Source::List, Source::Operator, Source::Expiry];
+
     /// The word used in the history, logs and the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Source::Callback => "callback",
             Source::Query => "query",
+            Source::List => "list",
+            Source::Operator => "operator",
+            Source::Expiry => "expiry",
         }
     }
 
     /// Reads the word.
     pub fn parse(text: &str) -> Option<Source> {
-        [Source::Callback, Source::Query].into_iter().find(|source| source.as_str() == text)
+        Source::ALL.into_iter().find(|source| source.as_str() == text)
     }
 }
 
@@ -35,8 +49,10 @@ impl Source {
 pub enum EvidenceKind {
     /// This much arrived.
     Paid(Money),
-    /// The provider gave the order up.
+    /// The provider gave the order or the payment up.
     Declined,
+    /// Something arrived in a currency that we do not take: never credited, whatever its name.
+    Unlisted,
     /// Authentic, but of a kind that we do not know.
     Unrecognised,
 }
@@ -47,8 +63,32 @@ impl EvidenceKind {
         match self {
             EvidenceKind::Paid(_) => "paid",
             EvidenceKind::Declined => "declined",
+            EvidenceKind::Unlisted => "unlisted",
             EvidenceKind::Unrecognised => "unrecognised",
         }
+    }
+}
+
+/// What a payment has beyond whole minor units, in the provider's finer scale: never credited, recorded
+/// with the payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dust {
+    /// Units at `scale` decimals; less than one minor unit.
+    pub units: u128,
+    /// The provider's decimals.
+    pub scale: u32,
+}
+
+impl Dust {
+    /// As in the table and in answers: `250000000000e-18`.
+    pub fn text(self) -> String {
+        format!("{}e-{}", self.units, self.scale)
+    }
+
+    /// Reads the text.
+    pub fn parse(text: &str) -> Option<Dust> {
+        let (units, scale) = text.split_once("e-")?;
+        Some(Dust { units: units.parse().ok()?, scale: scale.parse().ok()? })
     }
 }
 
@@ -61,12 +101,19 @@ pub struct Evidence {
     pub account: String,
     /// The payment's identity within that account, for ever.
     pub payment_id: String,
-    /// The order that the provider names; `None` when it is none of ours, or none is named.
+    /// The order that the provider names; `None` when it is none of ours, or none is named. A deposit
+    /// without an order names the one that it makes: [`OrderId::of_payment`].
     pub order_id: Option<OrderId>,
+    /// The address that the money came to, of a deposit that nobody has announced.
+    pub deposit: Option<Deposit>,
+    /// The provider's own number of the transaction, for people.
+    pub transaction_id: Option<String>,
     /// The user that the provider names, where its statements name one.
     pub user_mark: Option<UserMark>,
     /// What it says.
     pub kind: EvidenceKind,
+    /// What of the payment is finer than our smallest unit.
+    pub dust: Option<Dust>,
     /// Who brought it.
     pub source: Source,
     /// Authentic, but signed longer ago than is believed without a person.
@@ -92,7 +139,7 @@ impl Evidence {
     pub fn identity(&self) -> String {
         let amount = match self.kind {
             EvidenceKind::Paid(money) => format!("{}{}", money.minor(), money.currency().code()),
-            EvidenceKind::Declined => String::new(),
+            EvidenceKind::Declined | EvidenceKind::Unlisted => String::new(),
             // Nobody knows what it says, so only the same bytes are the same statement.
             EvidenceKind::Unrecognised => crockford(&self.digest, 51),
         };

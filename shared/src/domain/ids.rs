@@ -97,6 +97,14 @@ impl OrderId {
     }
 }
 
+impl OrderId {
+    /// The order that a payment makes which nobody has announced; the same one for ever.
+    pub fn of_payment(provider: &ProviderName, account: &str, payment_id: &str) -> OrderId {
+        let fields = [provider.as_str(), account, payment_id].map(str::as_bytes);
+        OrderId(format!("R{}", crockford(&digest("recharge/order-of-payment/v1", &fields), 25)))
+    }
+}
+
 impl UserMark {
     /// The mark of `user` of `merchant`; the same one for ever.
     pub fn derive(merchant: &MerchantId, user: &UserId) -> UserMark {

@@ -19,7 +19,7 @@ pub mod time;
 
 pub use apply::{Decision, ParkReason, apply};
 pub use command::CreateOrder;
-pub use evidence::{Evidence, EvidenceKind, Source};
+pub use evidence::{Dust, Evidence, EvidenceKind, Source};
 pub use ids::{
     IdempotencyKey, MerchantId, OrderId, OrderReference, ProviderName, TraceId, UserId, UserMark,
 };

@@ -27,6 +27,18 @@ pub enum Answer<T> {
     NotSent,
 }
 
+impl<T> Answer<T> {
+    /// The same answer with another payload.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        match self {
+            Answer::Done(done) => Answer::Done(change(done)),
+            Answer::Declined(why) => Answer::Declined(why),
+            Answer::Unknown(why) => Answer::Unknown(why),
+            Answer::NotSent => Answer::NotSent,
+        }
+    }
+}
+
 /// The provider has the order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Accepted {
@@ -116,11 +128,22 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Refuses an amount that the provider cannot express, with a text for the client.
     fn check_amount(&self, amount: Money) -> Result<(), &'static str>;
 
-    /// The user's deposit address, when the provider knows one.
-    async fn find_address(&self, user: &UserMark, now: Timestamp) -> Answer<Option<Deposit>>;
+    /// Whether orders are made here and brought to the provider. Of the others money just arrives, at a
+    /// user's address.
+    fn takes_orders(&self) -> bool {
+        true
+    }
 
-    /// A new deposit address for the user. Not idempotent: ask [`Provider::find_address`] first.
-    async fn new_address(&self, user: &UserMark, now: Timestamp) -> Answer<Deposit>;
+    /// Whether users can have deposit addresses.
+    fn gives_addresses(&self) -> bool {
+        self.needs_address()
+    }
+
+    /// The user's deposit addresses, one per network; none when the provider knows none.
+    async fn find_addresses(&self, user: &UserMark, now: Timestamp) -> Answer<Vec<Deposit>>;
+
+    /// Makes the user's deposit addresses. Not idempotent: ask [`Provider::find_addresses`] first.
+    async fn new_addresses(&self, user: &UserMark, now: Timestamp) -> Answer<Vec<Deposit>>;
 
     /// Whether an order needs the user's deposit address. Providers that say no are never asked for one.
     fn needs_address(&self) -> bool;
@@ -135,6 +158,38 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// Asks what became of the order.
     async fn query(&self, order: &Order, now: Timestamp) -> Answer<Found>;
+
+    /// Asks for the payment that `evidence` speaks of, about `order` where it names one; `None` when the
+    /// provider does not say the like. Both have to agree before a large amount is credited.
+    async fn confirm(
+        &self,
+        _evidence: &Evidence,
+        order: Option<&Order>,
+        now: Timestamp,
+    ) -> Answer<Option<Evidence>> {
+        let Some(order) = order else { return Answer::Done(None) };
+        self.query(order, now).await.map(|found| match found {
+            Found::Proof(found) => Some(*found),
+            Found::Nothing | Found::Open(_) => None,
+        })
+    }
+
+    /// Whether the provider lists what has arrived.
+    fn can_list(&self) -> bool {
+        false
+    }
+
+    /// Everything final that arrived from `from` up to `until`, both at most a second off; complete, or
+    /// no answer. Only for providers that say [`Provider::can_list`].
+    async fn list(&self, _from: Timestamp, _until: Timestamp) -> Answer<Vec<Evidence>> {
+        Answer::Declined("no list".to_owned())
+    }
+
+    /// Compares what is set up here with what the provider says of itself, like the decimals of a
+    /// currency; the texts name what differs.
+    async fn examine(&self, _now: Timestamp) -> Answer<Vec<String>> {
+        Answer::Done(Vec::new())
+    }
 
     /// Establishes that a callback is authentic and reads it.
     async fn verify(&self, callback: RawCallback<'_>) -> Result<Evidence, Refusal>;

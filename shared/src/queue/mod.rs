@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::domain::{
-    Currency, Evidence, EvidenceKind, Money, OrderId, ProviderName, Source, Timestamp, TraceId,
-    UserMark,
+    Currency, Deposit, Dust, Evidence, EvidenceKind, Money, OrderId, ProviderName, Source,
+    Timestamp, TraceId, UserMark,
 };
 
 /// The version of the message that this code writes; it reads this one only. A member more is no new
@@ -57,6 +57,14 @@ struct Wire {
     order_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_mark: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transaction_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dust: Option<String>,
     kind: String,
     /// Minor units; a string, so that no reader's number type cuts it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +84,7 @@ impl SettlementMessage {
         let evidence = &self.evidence;
         let paid = match evidence.kind {
             EvidenceKind::Paid(amount) => Some(amount),
-            EvidenceKind::Declined | EvidenceKind::Unrecognised => None,
+            EvidenceKind::Declined | EvidenceKind::Unlisted | EvidenceKind::Unrecognised => None,
         };
         let wire = Wire {
             version: VERSION,
@@ -86,6 +94,10 @@ impl SettlementMessage {
             payment_id: evidence.payment_id.clone(),
             order_id: evidence.order_id.as_ref().map(OrderId::to_string),
             user_mark: evidence.user_mark.as_ref().map(UserMark::to_string),
+            address: evidence.deposit.as_ref().map(|deposit| deposit.address.clone()),
+            network: evidence.deposit.as_ref().map(|deposit| deposit.network.clone()),
+            transaction_id: evidence.transaction_id.clone(),
+            dust: evidence.dust.map(Dust::text),
             kind: evidence.kind.as_str().to_owned(),
             amount: paid.map(|amount| amount.minor().to_string()),
             currency: paid.map(|amount| amount.currency().code().to_owned()),
@@ -111,6 +123,7 @@ impl SettlementMessage {
                 EvidenceKind::Paid(Money::new(minor, currency))
             }
             ("declined", None, None) => EvidenceKind::Declined,
+            ("unlisted", None, None) => EvidenceKind::Unlisted,
             ("unrecognised", None, None) => EvidenceKind::Unrecognised,
             _ => return Err(Undecodable("kind")),
         };
@@ -124,6 +137,13 @@ impl SettlementMessage {
                 payment_id: wire.payment_id,
                 order_id: optional(wire.order_id, OrderId::parse, "orderId")?,
                 user_mark: optional(wire.user_mark, UserMark::parse, "userMark")?,
+                deposit: match (wire.address, wire.network) {
+                    (Some(address), Some(network)) => Some(Deposit { address, network }),
+                    (None, None) => None,
+                    _ => return Err(Undecodable("address")),
+                },
+                transaction_id: wire.transaction_id,
+                dust: optional(wire.dust, Dust::parse, "dust")?,
                 kind,
                 source: Source::parse(&wire.source).ok_or(Undecodable("source"))?,
                 stale: wire.stale,
@@ -203,6 +223,9 @@ mod tests {
                 payment_id: "R0123456789ABCDEFGHJKMNPQR".to_owned(),
                 order_id: OrderId::parse("R0123456789ABCDEFGHJKMNPQR"),
                 user_mark: UserMark::parse("M0123456789ABCDEFGHJKMNPQR"),
+                deposit: Some(Deposit { address: "T1".to_owned(), network: "TRON".to_owned() }),
+                transaction_id: Some("00aa".to_owned()),
+                dust: Some(Dust { units: u128::MAX, scale: 38 }),
                 kind,
                 source: Source::Callback,
                 stale: false,
@@ -216,7 +239,9 @@ mod tests {
     #[test]
     fn messages_read_back() {
         let paid = EvidenceKind::Paid(Money::new(i128::from(u64::MAX) * 10, Currency::Usdt));
-        for kind in [paid, EvidenceKind::Declined, EvidenceKind::Unrecognised] {
+        for kind in
+            [paid, EvidenceKind::Declined, EvidenceKind::Unlisted, EvidenceKind::Unrecognised]
+        {
             let message = message(kind);
             assert_eq!(SettlementMessage::decode(&message.encode()), Ok(message));
         }

@@ -1,17 +1,21 @@
-//! Deposit addresses: one per user and provider account, created once, never shared, never moved.
+//! Deposit addresses: one set per user and provider account, one address per network, created once, never
+//! shared, never moved.
+
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
-    Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
 };
 
 use super::cancellation::{ItemFate, Transacted};
 use super::fault::StoreFault;
 use super::orders::token;
-use super::row::{Row, key, n, optional_text, s};
+use super::row::{Row, damaged, key, n, parsed, s, text};
 use super::users::user_key;
 use super::{Store, StoreError};
-use crate::domain::{Deposit, MerchantId, Timestamp, UserId};
+use crate::domain::{Deposit, MerchantId, ProviderName, Timestamp, UserId};
 
 /// Who may create the user's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,23 +23,34 @@ pub enum AddressClaim {
     /// The caller, until the claim runs out.
     Ours,
     /// Nobody: there is one.
-    Known(Deposit),
+    Known(Vec<Deposit>),
     /// Somebody else is at it.
     Busy,
 }
 
-/// What became of a new address.
+/// What became of new addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressStored {
-    /// It is the user's now.
+    /// They are the user's now.
     Now,
-    /// The user has got one meanwhile: use that.
-    Known(Deposit),
-    /// It belongs to another user: it must not be used.
+    /// The user has got some meanwhile: use those.
+    Known(Vec<Deposit>),
+    /// One belongs to another user: none must be used.
     OfAnother,
 }
 
-/// Whose address: the user and the provider account.
+/// Whom an address belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressUser {
+    /// The user's merchant.
+    pub merchant: MerchantId,
+    /// The user.
+    pub user: UserId,
+    /// Our account at the provider.
+    pub account: String,
+}
+
+/// Whose addresses: the user and the provider account.
 #[derive(Debug, Clone, Copy)]
 pub struct AddressOwner<'a> {
     /// The user's merchant.
@@ -54,18 +69,18 @@ impl AddressOwner<'_> {
 }
 
 impl Store {
-    /// The user's address, if there is one.
-    pub async fn address(&self, owner: AddressOwner<'_>) -> Result<Option<Deposit>, StoreError> {
+    /// The user's addresses; none before they were created.
+    pub async fn addresses(&self, owner: AddressOwner<'_>) -> Result<Vec<Deposit>, StoreError> {
         let request = self.client.get_item().table_name(&self.table).set_key(Some(owner.key()));
         let output = request
             .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
             .send()
             .await
             .map_err(|error| StoreFault::of(&error))?;
-        Ok(output.item.as_ref().and_then(deposit))
+        output.item.as_ref().map_or(Ok(Vec::new()), deposits)
     }
 
-    /// Claims the creation of the user's address for `by` until `until`.
+    /// Claims the creation of the user's addresses for `by` until `until`.
     pub async fn claim_address(
         &self,
         owner: AddressOwner<'_>,
@@ -76,7 +91,7 @@ impl Store {
         row.insert("claimedBy".to_owned(), s(by));
         row.insert("claimedUntil".to_owned(), n(until.millis()));
         let free = "attribute_not_exists(pk) \
-                    OR (attribute_not_exists(address) AND (claimedUntil < :now OR claimedBy = :by))";
+                    OR (attribute_not_exists(addresses) AND (claimedUntil < :now OR claimedBy = :by))";
         let request = self.client.put_item().table_name(&self.table);
         let sent = request
             .set_item(Some(row))
@@ -90,52 +105,90 @@ impl Store {
         let Err(error) = sent else { return Ok(AddressClaim::Ours) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(refused)) => {
-                let known = refused.item.as_ref().and_then(deposit);
-                Ok(known.map_or(AddressClaim::Busy, AddressClaim::Known))
+                let known = refused.item.as_ref().map_or(Ok(Vec::new()), deposits)?;
+                Ok(if known.is_empty() { AddressClaim::Busy } else { AddressClaim::Known(known) })
             }
             _ => Err(StoreFault::of(&error).into()),
         }
     }
 
-    /// Makes the address the user's own, if neither of them is taken.
-    pub async fn store_address(
+    /// Makes the addresses the user's own, if none of them is taken and the user has none yet.
+    pub async fn store_addresses(
         &self,
         owner: AddressOwner<'_>,
-        new: &Deposit,
+        new: &[Deposit],
         now: Timestamp,
     ) -> Result<AddressStored, StoreError> {
-        let items = vec![self.address_update(owner, new)?, self.address_owner_row(owner, new)?];
+        let mut items = vec![self.addresses_update(owner, new, now)?];
+        for deposit in new {
+            items.push(self.address_owner_row(owner, deposit)?);
+        }
         let at = now.millis().to_string();
-        let token = token(&["address", owner.user.as_str(), &new.address, &at]);
-        let Transacted::Refused(fates) = self.transact("address", token, items).await? else {
+        let mut fields = vec!["addresses", owner.merchant.as_str(), owner.user.as_str(), &at];
+        fields.extend(new.iter().map(|deposit| deposit.address.as_str()));
+        let Transacted::Refused(fates) = self.transact("address", token(&fields), items).await?
+        else {
             return Ok(AddressStored::Now);
         };
         match fates.as_slice() {
-            [ItemFate::Refused(Some(row)), ..] => match deposit(row) {
-                Some(known) if known == *new => Ok(AddressStored::Now),
-                Some(known) => Ok(AddressStored::Known(known)),
-                None => Err(StoreError::Damaged("address row without address".to_owned())),
+            [ItemFate::Refused(Some(row)), ..] => match deposits(row)? {
+                known if known == *new => Ok(AddressStored::Now),
+                known if !known.is_empty() => Ok(AddressStored::Known(known)),
+                _ => Err(StoreError::Damaged("address row without addresses".to_owned())),
             },
             _ => Ok(AddressStored::OfAnother),
         }
     }
 
-    fn address_update(
+    fn addresses_update(
         &self,
         owner: AddressOwner<'_>,
-        new: &Deposit,
+        new: &[Deposit],
+        now: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
+        let entry = |deposit: &Deposit| {
+            let (address, network) = (s(&deposit.address), s(&deposit.network));
+            AttributeValue::M(HashMap::from([
+                ("address".to_owned(), address),
+                ("network".to_owned(), network),
+            ]))
+        };
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(owner.key()))
-            .update_expression("SET address = :address, network = :network")
-            .condition_expression("attribute_not_exists(address)")
-            .expression_attribute_values(":address", s(&new.address))
-            .expression_attribute_values(":network", s(&new.network))
+            .update_expression("SET addresses = :addresses, createdAt = :now")
+            .condition_expression("attribute_not_exists(addresses)")
+            .expression_attribute_values(
+                ":addresses",
+                AttributeValue::L(new.iter().map(entry).collect()),
+            )
+            .expression_attribute_values(":now", n(now.millis()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
         Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// Whose address this is, at that provider.
+    pub async fn owner_of_address(
+        &self,
+        provider: &ProviderName,
+        deposit: &Deposit,
+    ) -> Result<Option<AddressUser>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table);
+        let output = request
+            .set_key(Some(owner_key(provider.as_str(), deposit)))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await
+            .map_err(|error| StoreFault::of(&error))?;
+        let Some(row) = output.item else { return Ok(None) };
+        Ok(Some(AddressUser {
+            merchant: parsed(&row, "merchant", MerchantId::parse)?,
+            user: parsed(&row, "user", UserId::parse)?,
+            account: text(&row, "account")?.to_owned(),
+        }))
     }
 
     /// The row that keeps two users from getting one address.
@@ -145,7 +198,7 @@ impl Store {
         new: &Deposit,
     ) -> Result<TransactWriteItem, StoreError> {
         let (provider, account) = owner.provider;
-        let mut row = key(&format!("A#{provider}#{}#{}", new.network, new.address), "A");
+        let mut row = owner_key(provider, new);
         row.insert("merchant".to_owned(), s(owner.merchant.as_str()));
         row.insert("user".to_owned(), s(owner.user.as_str()));
         row.insert("account".to_owned(), s(account));
@@ -164,7 +217,17 @@ impl Store {
     }
 }
 
-fn deposit(row: &Row) -> Option<Deposit> {
-    let (address, network) = (optional_text(row, "address")?, optional_text(row, "network")?);
-    Some(Deposit { address: address.to_owned(), network: network.to_owned() })
+fn owner_key(provider: &str, deposit: &Deposit) -> Row {
+    key(&format!("A#{provider}#{}#{}", deposit.network, deposit.address), "A")
+}
+
+fn deposits(row: &Row) -> Result<Vec<Deposit>, StoreError> {
+    let Some(entries) = row.get("addresses") else { return Ok(Vec::new()) };
+    let entries = entries.as_l().map_err(|_| damaged(row, "addresses"))?;
+    let deposit = |entry: &AttributeValue| {
+        let entry = entry.as_m().map_err(|_| damaged(row, "addresses"))?;
+        let (address, network) = (text(entry, "address")?, text(entry, "network")?);
+        Ok(Deposit { address: address.to_owned(), network: network.to_owned() })
+    };
+    entries.iter().map(deposit).collect()
 }

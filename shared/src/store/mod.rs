@@ -19,7 +19,7 @@ mod row;
 mod settlement;
 mod users;
 
-pub use addresses::{AddressClaim, AddressOwner, AddressStored};
+pub use addresses::{AddressClaim, AddressOwner, AddressStored, AddressUser};
 pub use bucket::{Take, Taken};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};
 pub use notices::{Attempt, DueNotice, NoticeRow, NoticeState};

@@ -139,6 +139,9 @@ impl Standard {
             account: self.settings.account.clone(),
             payment_id: payment_id.to_owned(),
             order_id: Some(order.id.clone()),
+            deposit: None,
+            transaction_id: None,
+            dust: None,
             user_mark: None,
             kind,
             source: Source::Query,
@@ -175,11 +178,11 @@ impl Provider for Standard {
         Err("is in a currency that this payment method does not take")
     }
 
-    async fn find_address(&self, _: &UserMark, _: Timestamp) -> Answer<Option<Deposit>> {
+    async fn find_addresses(&self, _: &UserMark, _: Timestamp) -> Answer<Vec<Deposit>> {
         Answer::Declined("no addresses".to_owned())
     }
 
-    async fn new_address(&self, _: &UserMark, _: Timestamp) -> Answer<Deposit> {
+    async fn new_addresses(&self, _: &UserMark, _: Timestamp) -> Answer<Vec<Deposit>> {
         Answer::Declined("no addresses".to_owned())
     }
 
@@ -232,6 +235,9 @@ impl Provider for Standard {
             account: event.account.unwrap_or_else(|| self.settings.account.clone()),
             payment_id: event.payment_id,
             order_id: OrderId::parse(&event.order),
+            deposit: None,
+            transaction_id: None,
+            dust: None,
             user_mark: None,
             kind: match event.kind {
                 _ if event.livemode != self.settings.livemode => EvidenceKind::Unrecognised,

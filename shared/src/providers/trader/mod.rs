@@ -179,7 +179,10 @@ impl Trader {
             payment_id: order_id.to_string(),
             order_id: Some(order_id),
             user_mark: Some(user_mark),
+            deposit: None,
+            transaction_id: None,
             kind,
+            dust: None,
             source: Source::Callback,
             stale: false,
             observed_at,
@@ -239,20 +242,21 @@ impl Provider for Trader {
         }
     }
 
-    async fn find_address(&self, user: &UserMark, now: Timestamp) -> Answer<Option<Deposit>> {
+    async fn find_addresses(&self, user: &UserMark, now: Timestamp) -> Answer<Vec<Deposit>> {
         let (username, mark) = (username(user), user.as_str());
         let fields = [("username", username.as_str()), ("localusermark", mark)];
         let path = &self.settings.lookup_path;
         let envelope = self.call("find_address", path, &fields, now).await;
-        wire::found_address(&self.settings, (&username, mark), envelope)
+        let found = wire::found_address(&self.settings, (&username, mark), envelope);
+        found.map(|found| found.into_iter().collect())
     }
 
-    async fn new_address(&self, user: &UserMark, now: Timestamp) -> Answer<Deposit> {
+    async fn new_addresses(&self, user: &UserMark, now: Timestamp) -> Answer<Vec<Deposit>> {
         let username = username(user);
         let fields = [("username", username.as_str()), ("localusermark", user.as_str())];
         let path = &self.settings.address_path;
         let envelope = self.call("new_address", path, &fields, now).await;
-        wire::new_address(&self.settings, envelope)
+        wire::new_address(&self.settings, envelope).map(|made| vec![made])
     }
 
     fn needs_address(&self) -> bool {

@@ -363,18 +363,18 @@ async fn an_address_counts_only_if_the_answer_speaks_of_the_user() {
             "data": {"address": address, "m_localusermark": mark_seen},
         }});
         bench.script.answers.lock().unwrap().push_back(Ok((200, body.to_string())));
-        bench.trader.find_address(&mark, NOW).await
+        bench.trader.find_addresses(&mark, NOW).await
     };
     let good = "TXTESTADDRESS000000000000000000001";
     let deposit = Deposit { address: good.to_owned(), network: "TRON".to_owned() };
-    assert_eq!(found(mark.as_str(), &name, good).await, Answer::Done(Some(deposit)));
+    assert_eq!(found(mark.as_str(), &name, good).await, Answer::Done(vec![deposit]));
     assert!(matches!(found("M1", &name, good).await, Answer::Unknown(_)));
     assert!(matches!(found(mark.as_str(), "U1", good).await, Answer::Unknown(_)));
     assert!(matches!(found(mark.as_str(), &name, "T<b>").await, Answer::Unknown(_)));
     let bench = bench();
     let missing = Ok((200, r#"{"status":0,"err":"User not found."}"#.to_owned()));
     bench.script.answers.lock().unwrap().push_back(missing);
-    assert_eq!(bench.trader.find_address(&mark, NOW).await, Answer::Done(None));
+    assert_eq!(bench.trader.find_addresses(&mark, NOW).await, Answer::Done(vec![]));
 }
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn new_addresses_come_as_a_string_or_an_object() {
         let body = json!({"status": 1, "data": data}).to_string();
         bench.script.answers.lock().unwrap().push_back(Ok((200, body)));
         let deposit = Deposit { address: address.to_owned(), network: "TRON".to_owned() };
-        assert_eq!(bench.trader.new_address(&mark(), NOW).await, Answer::Done(deposit));
+        assert_eq!(bench.trader.new_addresses(&mark(), NOW).await, Answer::Done(vec![deposit]));
     }
 }
 

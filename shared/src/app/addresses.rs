@@ -1,0 +1,79 @@
+//! A user's deposit addresses at one provider: stored, else known to the provider, else created by whoever
+//! holds the claim. Whatever stops half-way is gone on with by the next caller.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::domain::order::ATTEMPT_LEASE;
+use crate::domain::{Deposit, MerchantId, UserId, UserMark};
+use crate::providers::{Answer, Provider};
+use crate::store::{AddressClaim, AddressOwner, AddressStored, Store, StoreError};
+
+/// How long the creation of addresses belongs to one caller.
+const LEASE: Duration = ATTEMPT_LEASE;
+
+/// How long a caller waits for the addresses that somebody else is creating.
+const WAIT_MS: [u64; 4] = [100, 200, 400, 800];
+
+/// Whose addresses, and by whom they are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The user's merchant.
+    pub merchant: &'a MerchantId,
+    /// The user.
+    pub user: &'a UserId,
+    /// Unique to the caller: the claim that it may take up again.
+    pub by: &'a str,
+}
+
+/// The row of `wanted`'s addresses at `provider`.
+pub fn owner<'a>(wanted: Wanted<'a>, provider: &'a dyn Provider) -> AddressOwner<'a> {
+    let provider = (provider.name().as_str(), provider.account());
+    AddressOwner { merchant: wanted.merchant, user: wanted.user, provider }
+}
+
+/// The user's addresses at `provider`; at least one when the answer is `Done`.
+pub async fn addresses(
+    store: &Store,
+    provider: &dyn Provider,
+    clock: &dyn Clock,
+    wanted: Wanted<'_>,
+) -> Result<Answer<Vec<Deposit>>, StoreError> {
+    let now = clock.now();
+    let owner = owner(wanted, provider);
+    match store.claim_address(owner, wanted.by, (now, now.plus(LEASE))).await? {
+        AddressClaim::Known(known) => return Ok(Answer::Done(known)),
+        AddressClaim::Busy => return wait(store, owner).await,
+        AddressClaim::Ours => {}
+    }
+    let mark = UserMark::derive(wanted.merchant, wanted.user);
+    let found = match provider.find_addresses(&mark, now).await {
+        Answer::Done(none) if none.is_empty() => provider.new_addresses(&mark, now).await,
+        found => found,
+    };
+    let Answer::Done(new) = found else { return Ok(found) };
+    if new.is_empty() {
+        return Ok(Answer::Unknown("no address came".to_owned()));
+    }
+    match store.store_addresses(owner, &new, clock.now()).await? {
+        AddressStored::Now => Ok(Answer::Done(new)),
+        AddressStored::Known(known) => Ok(Answer::Done(known)),
+        AddressStored::OfAnother => {
+            let user = wanted.user.as_str();
+            tracing::error!(user, "the provider gave two users one address; it is not used");
+            Ok(Answer::Unknown("an address of somebody else".to_owned()))
+        }
+    }
+}
+
+/// Waits a moment for the addresses that somebody else is creating.
+async fn wait(store: &Store, owner: AddressOwner<'_>) -> Result<Answer<Vec<Deposit>>, StoreError> {
+    for wait_ms in WAIT_MS {
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        let known = store.addresses(owner).await?;
+        if !known.is_empty() {
+            return Ok(Answer::Done(known));
+        }
+    }
+    Ok(Answer::Unknown("the address is still being created".to_owned()))
+}
