@@ -22,7 +22,8 @@ ROLES = {
         "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
     },
     "CallbackWorker": {
-        "Table": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "Table": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
+        "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
         "SettlementQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
         "SettlementDeadLetters": {"sqs:SendMessage"},
         "NotificationQueue": {"sqs:SendMessage"},
@@ -41,8 +42,16 @@ ROLES = {
         "Table/index/orders": {"dynamodb:Query"},
         "ClientKeysSecret": {"secretsmanager:GetSecretValue"},
     },
+    "Admin": {
+        "Table": {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "Table/index/owner": {"dynamodb:Query"},
+        "SettlementQueue": {"sqs:SendMessage"},
+        "ClientKeysSecret": {"secretsmanager:GetSecretValue"},
+    },
     "ReconcilePoller": {
-        "Table": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "Table": {
+            "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem",
+        },
         "Table/index/due": {"dynamodb:Query"},
         "SettlementQueue": {"sqs:SendMessage"},
         "NotificationQueue": {"sqs:SendMessage"},
@@ -53,9 +62,10 @@ ROLES = {
 # write whatever their actions allow.
 ROWS = {
     "CallbackWorker": {
-        "dynamodb:PutItem": ["P#*", "K#*"],
-        "dynamodb:UpdateItem": ["O#*", "U#*"],
+        "dynamodb:PutItem": ["P#*", "K#*", "O#*"],
+        "dynamodb:UpdateItem": ["O#*", "U#*", "K#*"],
     },
+    "Admin": {"dynamodb:UpdateItem": ["K#*"]},
     "Notifier": {"dynamodb:UpdateItem": ["N#*"]},
 }
 # What nobody but the worker writes, whatever else a role is granted.
@@ -76,7 +86,12 @@ ENVIRONMENT = {
     },
     "CallbackWorker": {
         "TABLE_NAME", "SETTLEMENT_DEAD_LETTER_QUEUE_URL", "SETTLEMENT_TRIES_MAX",
-        "PROVIDER_SETTINGS", "NOTIFICATION_QUEUE_URL",
+        "PROVIDER_SETTINGS", "NOTIFICATION_QUEUE_URL", "PROVIDER_KEYS_SECRET", "DEFAULT_PROVIDER",
+        "REVIEW_TWO_FROM",
+    },
+    "Admin": {
+        "TABLE_NAME", "SETTLEMENT_QUEUE_URL", "CLIENT_KEYS_SECRET", "REVIEW_TWO_FROM",
+        "OPERATOR_MERCHANT",
     },
     "Notifier": {
         "TABLE_NAME", "NOTIFICATION_KEYS_SECRET", "NOTIFICATION_DEAD_LETTER_QUEUE_URL",
@@ -97,6 +112,12 @@ ROUTES = {
     "POST /recharges/{orderId}/cancel": "CreateOrder",
     "GET /recharges": "StatusQuery",
     "GET /recharges/{orderId}": "StatusQuery",
+    "GET /recharges/{orderId}/explain": "StatusQuery",
+    "POST /users/{userId}/deposit-addresses": "CreateOrder",
+    "GET /users/{userId}/deposit-addresses": "StatusQuery",
+    "GET /admin/reviews": "Admin",
+    "GET /admin/reviews/{reviewId}": "Admin",
+    "POST /admin/reviews/{reviewId}/resolve": "Admin",
     "GET /users/{userId}/balances": "StatusQuery",
     "GET /users/{userId}/ledger": "StatusQuery",
     "GET /health": "StatusQuery",

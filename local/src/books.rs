@@ -30,6 +30,19 @@ pub struct Credit {
     pub account: AccountKey,
     /// Minor units.
     pub amount: i128,
+    /// Of these, what had been held before.
+    pub held: i128,
+}
+
+/// One `HOLD` entry: a part that waits for the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldPart {
+    /// Its key: provider, account and payment.
+    pub payment: String,
+    /// The order that it was paid for.
+    pub order: String,
+    /// Minor units.
+    pub amount: i128,
 }
 
 /// One order row.
@@ -56,6 +69,8 @@ pub struct Books {
     pub orders: Vec<OrderRow>,
     /// The credits.
     pub credits: Vec<Credit>,
+    /// The parts that were held.
+    pub held: Vec<HeldPart>,
     /// The balances.
     pub balances: BTreeMap<AccountKey, Held>,
     /// Parked statements.
@@ -100,7 +115,13 @@ impl Books {
         let (pk, sk) = (text(item, "pk"), text(item, "sk"));
         match (pk.split('#').next().unwrap_or(""), sk.split('#').next().unwrap_or("")) {
             ("O", "O") => self.orders.push(order(item, &pk)?),
+            ("P", "P") if text(item, "kind") == "HOLD" => self.held.push(HeldPart {
+                payment: pk,
+                order: text(item, "order"),
+                amount: number(item, "amount")?,
+            }),
             ("P", "P") => self.credits.push(Credit {
+                held: if item.get("held").is_some() { number(item, "held")? } else { 0 },
                 payment: pk,
                 order: text(item, "order"),
                 account: (text(item, "merchant"), text(item, "user"), text(item, "currency")),
@@ -160,6 +181,12 @@ impl Books {
             if credits.len() != wanted || sum != order.credited {
                 found.push(format!("order {order:?} has the credits {credits:?}"));
             }
+            let parts = self.held.iter().filter(|part| part.order == order.id);
+            let parts: i128 = parts.map(|part| part.amount).sum();
+            let released: i128 = credits.iter().map(|credit| credit.held).sum();
+            if order.state == "SUCCESS" && released != parts {
+                found.push(format!("order {order:?} held {parts} and released {released}"));
+            }
             if order.version != order.history.len() as u64 + 1 {
                 found.push(format!("order {order:?} lost a transition"));
             }
@@ -179,8 +206,10 @@ impl Books {
             by_order.into_values().map(|credits| format!("credits without order {credits:?}")),
         );
         let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
-        for (owner, address) in &self.addresses {
-            if let Some(other) = owners.insert(address, owner) {
+        for (entry, address) in &self.addresses {
+            let owner = entry.rsplit_once('/').map_or(entry.as_str(), |(owner, _)| owner);
+            let other = owners.insert(address, owner);
+            if let Some(other) = other.filter(|other| *other != owner) {
                 found.push(format!("{owner} and {other} share the address {address}"));
             }
         }

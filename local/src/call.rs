@@ -26,6 +26,22 @@ pub const API_KEYS: [ApiKey<'static>; 2] = [
     ApiKey { id: "demo2", secret: "demo2-secret-0123456789abcdef0123456789a", merchant: "m_demo2" },
 ];
 
+/// The local stack's people: two of a merchant, and two of whoever runs the stack.
+pub const ADMIN_KEYS: [ApiKey<'static>; 4] = [
+    ApiKey { id: "admin", secret: "admin-secret-0123456789abcdef0123456789a", merchant: "m_demo" },
+    ApiKey { id: "admin2", secret: "admin2-secret-0123456789abcdef0123456789", merchant: "m_demo" },
+    ApiKey {
+        id: "operator",
+        secret: "operator-secret-0123456789abcdef01234567",
+        merchant: "operator",
+    },
+    ApiKey {
+        id: "operator2",
+        secret: "operator2-secret-0123456789abcdef0123456",
+        merchant: "operator",
+    },
+];
+
 /// An answer as it came.
 #[derive(Debug, Clone)]
 pub struct Reply {

@@ -10,10 +10,11 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Request, RequestExt, Response};
 use lambda_runtime::{Context, LambdaEvent};
 use recharge_shared::app::admission::Admission;
+use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::auth::Authenticator;
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{ProviderName, Timestamp};
+use recharge_shared::domain::{MerchantId, ProviderName, Timestamp};
 use recharge_shared::egress::Rules;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::providers::Providers;
@@ -70,6 +71,8 @@ pub struct Functions {
     pub callback_worker: callback_worker::Deps,
     /// `status-query`.
     pub status_query: status_query::Deps,
+    /// Parked money and decisions.
+    pub admin: admin::Deps,
     /// `reconcile-poller`.
     pub reconcile_poller: reconcile_poller::Deps,
     /// `notifier`.
@@ -87,6 +90,8 @@ pub enum HttpFunction {
     Webhook,
     /// `status-query`.
     StatusQuery,
+    /// `admin`
+    Admin,
 }
 
 impl Functions {
@@ -111,6 +116,7 @@ impl Functions {
         let settings = ProviderSettings::parse(&ground.provider_settings)
             .map_err(|error| error.to_string())?;
         let policies = settings.policies();
+        let asks = policies.values().any(|policy| policy.confirm_from.is_some());
         let providers = || {
             let keys = Secret::new(
                 aws.secrets(wire.clone(), *attempts),
@@ -140,7 +146,10 @@ impl Functions {
                 clock: ground.door.clone(),
             },
             callback_worker: callback_worker::Deps {
+                merchants: Merchants::new(store.clone()),
                 store: store.clone(),
+                providers: asks.then(providers).transpose()?,
+                two_from: names.two_from,
                 policies,
                 notifications: notifications.clone(),
                 dead_letters,
@@ -148,7 +157,19 @@ impl Functions {
                 clock: clock.clone(),
             },
             notifier: notifier_of(ground, store.clone()),
-            status_query: status_query::Deps { store: store.clone(), auth },
+            status_query: status_query::Deps {
+                store: store.clone(),
+                auth: auth.clone(),
+                clock: clock.clone(),
+            },
+            admin: admin::Deps {
+                store: store.clone(),
+                auth,
+                queue: queue.clone(),
+                two_from: names.two_from,
+                operator: MerchantId::parse(&names.operator),
+                clock: clock.clone(),
+            },
             reconcile_poller: reconcile_poller::Deps {
                 store,
                 queue,
@@ -176,6 +197,7 @@ impl Functions {
                 Box::pin(create_order::handle(&self.create_order, request)).await
             }
             HttpFunction::Webhook => webhook::handle(&self.webhook, request).await,
+            HttpFunction::Admin => admin::handle(&self.admin, request).await,
             HttpFunction::StatusQuery => status_query::handle(&self.status_query, request).await,
         };
         response

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use recharge_local::call::{API_KEYS, ApiKey, Client};
+use recharge_local::call::{ADMIN_KEYS, API_KEYS, ApiKey, Client};
 use recharge_local::operate::{self, Keys, Merchants, Target, UserChange};
 use recharge_local::{demo, serve};
 
@@ -127,8 +127,9 @@ fn known_key<'a>(id: &'a str, secret: Option<&'a str>) -> Result<ApiKey<'a>, Str
     if let Some(secret) = secret {
         return Ok(ApiKey { id, secret, merchant: "" });
     }
-    let known = || API_KEYS.map(|key| key.id).join(", ");
-    let key = API_KEYS.into_iter().find(|key| key.id == id);
+    let all = || API_KEYS.into_iter().chain(ADMIN_KEYS);
+    let known = || all().map(|key| key.id).collect::<Vec<_>>().join(", ");
+    let key = all().find(|key| key.id == id);
     key.ok_or_else(|| {
         format!("unknown API key {id:?}; known are {}, others need --secret", known())
     })

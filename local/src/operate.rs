@@ -11,7 +11,9 @@ use recharge_shared::auth::registry::KeyRegistry;
 use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::config::Config;
 use recharge_shared::domain::merchant::CREATES_MAX;
-use recharge_shared::domain::{Merchant, MerchantId, UserAccess, UserId};
+use recharge_shared::domain::{
+    AmountPolicy, Disposal, Merchant, MerchantId, MerchantPolicy, UserAccess, UserId,
+};
 use recharge_shared::store::Store;
 
 use crate::stack;
@@ -85,7 +87,65 @@ pub enum Merchants {
         /// Creates at once after a pause.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(CREATES_MAX)))]
         burst: Option<u32>,
+        /// Its rules for money that does not match.
+        #[command(flatten)]
+        policy: PolicyChange,
     },
+}
+
+/// The merchant's own rules for money that does not match; the word `default` takes one back, so that the
+/// provider's rule holds.
+#[derive(Debug, Args)]
+pub struct PolicyChange {
+    /// Less or more than the order's amount: exact, credit_received or accumulate.
+    #[arg(long)]
+    amount: Option<String>,
+    /// By how many minor units less or more is as good as exact.
+    #[arg(long)]
+    tolerance: Option<String>,
+    /// More than the order's amount: credit or review.
+    #[arg(long)]
+    over_payment: Option<String>,
+    /// Money after the order has ended: credit or review.
+    #[arg(long)]
+    late_payment: Option<String>,
+    /// Another payment for a paid order: credit or review.
+    #[arg(long)]
+    second_payment: Option<String>,
+}
+
+impl PolicyChange {
+    fn apply(&self, old: MerchantPolicy) -> Result<MerchantPolicy, String> {
+        let disposal = |given: &Option<String>, old| {
+            changed(given, old, Disposal::parse, "credit, review or default")
+        };
+        let amounts = "exact, credit_received, accumulate or default";
+        Ok(MerchantPolicy {
+            amount: changed(&self.amount, old.amount, AmountPolicy::parse, amounts)?,
+            tolerance: changed(
+                &self.tolerance,
+                old.tolerance,
+                |text| text.parse().ok(),
+                "a whole number of minor units or default",
+            )?,
+            over_payment: disposal(&self.over_payment, old.over_payment)?,
+            late_payment: disposal(&self.late_payment, old.late_payment)?,
+            second_payment: disposal(&self.second_payment, old.second_payment)?,
+        })
+    }
+}
+
+fn changed<T>(
+    given: &Option<String>,
+    old: Option<T>,
+    parse: impl Fn(&str) -> Option<T>,
+    known: &str,
+) -> Result<Option<T>, String> {
+    match given.as_deref() {
+        None => Ok(old),
+        Some("default") => Ok(None),
+        Some(text) => parse(text).map(Some).ok_or_else(|| format!("{text:?} is none of {known}")),
+    }
 }
 
 /// What may happen to a user.
@@ -181,7 +241,7 @@ pub async fn merchants(deployment: &Deployment, command: Merchants) -> Result<St
             let id = parse_merchant(&merchant)?;
             Ok(show(&id, &read(&id).await?))
         }
-        Merchants::Set { merchant, suspended, users, rate, burst } => {
+        Merchants::Set { merchant, suspended, users, rate, burst, policy } => {
             let id = parse_merchant(&merchant)?;
             let mut settings = read(&id).await?;
             let users = users.map(|word| UserAccess::parse(&word).ok_or("open or registered"));
@@ -189,6 +249,7 @@ pub async fn merchants(deployment: &Deployment, command: Merchants) -> Result<St
             settings.suspended = suspended.unwrap_or(settings.suspended);
             settings.creates_per_second = rate.unwrap_or(settings.creates_per_second);
             settings.burst = burst.unwrap_or(settings.burst);
+            settings.policy = policy.apply(settings.policy)?;
             store.set_merchant(&id, &settings).await.map_err(|error| error.to_string())?;
             Ok(show(&id, &settings))
         }
@@ -196,11 +257,23 @@ pub async fn merchants(deployment: &Deployment, command: Merchants) -> Result<St
 }
 
 fn show(id: &MerchantId, merchant: &Merchant) -> String {
-    let Merchant { suspended, users, creates_per_second, burst, suspended_users } = merchant;
+    let Merchant { suspended, users, creates_per_second, burst, suspended_users, policy } =
+        merchant;
+    let word = |word: Option<&'static str>| word.unwrap_or("default");
+    let disposal = |disposal: Option<Disposal>| word(disposal.map(Disposal::as_str));
+    let policy = format!(
+        "amount {}, tolerance {}, over {}, late {}, second {}",
+        word(policy.amount.map(AmountPolicy::as_str)),
+        policy.tolerance.map_or("default".to_owned(), |minor| minor.to_string()),
+        disposal(policy.over_payment),
+        disposal(policy.late_payment),
+        disposal(policy.second_payment),
+    );
     let suspended_users: Vec<&str> = suspended_users.iter().map(UserId::as_str).collect();
     format!(
         "merchant         {id}\nsuspended        {suspended}\nusers            {}\n\
-         creates          {creates_per_second} per second, {burst} at once\nsuspended users  {}",
+         creates          {creates_per_second} per second, {burst} at once\nsuspended users  {}\n\
+         money            {policy}",
         users.as_str(),
         suspended_users.join(" "),
     )

@@ -17,13 +17,16 @@ use serde_json::{Value, json};
 use crate::aws::template::{QueueSource, Route, Template, apply};
 use crate::aws::{ATTEMPTS_DEFAULT, EMBEDDED_URL, EmbeddedAws, SharedClock};
 use crate::books;
-use crate::call::API_KEYS;
+use crate::call::{ADMIN_KEYS, API_KEYS};
 use crate::functions::{Functions, Ground, HttpFunction};
 use crate::gateway::GatewayRoute;
 use crate::sim::trader::{CallbackRequest, SimTrader};
 
 /// The one definition of tables, queues, routes and schedules.
 const TEMPLATE: &str = include_str!("../../infra/template.yaml");
+
+/// The merchant that stands for whoever runs the stack: its admins see everybody's reviews.
+pub const OPERATOR: &str = "operator";
 
 /// The simulated trader account.
 pub const TRADER_APPID: &str = "APPTEST0001";
@@ -71,6 +74,10 @@ pub struct Names {
     pub tries_max: u32,
     /// Messages a batch.
     pub batch_size: i32,
+    /// The amount from which two people have to decide together, in whole units of any currency.
+    pub two_from: u64,
+    /// The merchant whose admins see everybody's reviews.
+    pub operator: String,
     /// The notification queue.
     pub notifications: QueueNames,
     /// The secret of the merchants' notification keys.
@@ -167,6 +174,10 @@ pub async fn prepare(aws: &EmbeddedAws) -> Result<(Names, Vec<GatewayRoute>), St
         let entry = json!({"merchant": key.merchant, "secret": key.secret, "scopes": scopes});
         clients.insert(key.id.to_owned(), entry);
     }
+    for key in ADMIN_KEYS {
+        let entry = json!({"merchant": key.merchant, "secret": key.secret, "scopes": ["admin"]});
+        clients.insert(key.id.to_owned(), entry);
+    }
     put_secret(aws, &names.client_keys, Value::Object(clients)).await?;
     let provider = json!({&names.default_provider: {"key": TRADER_KEY}});
     put_secret(aws, &names.provider_keys, provider).await?;
@@ -209,6 +220,8 @@ fn names(template: &Template) -> Result<Names, String> {
         dead_letters: settlement.dead_letters,
         tries_max: settlement.tries_max,
         batch_size: settlement.batch_size,
+        two_from: setting(template, "callback-worker", "REVIEW_TWO_FROM")?,
+        operator: OPERATOR.to_owned(),
         notifications: queue_of(template, "notifier")?,
         notification_keys: secret("NotificationKeysSecret")?,
         client_keys: secret("ClientKeysSecret")?,
@@ -216,6 +229,14 @@ fn names(template: &Template) -> Result<Names, String> {
         default_provider: default_provider.ok_or_else(|| missing("DEFAULT_PROVIDER"))?,
         poll_every_ms: i64::try_from(schedule.every_seconds * 1_000).unwrap_or(60_000),
     })
+}
+
+/// A number that the template gives to a function.
+fn setting(template: &Template, function: &str, name: &str) -> Result<u64, String> {
+    let found = template.functions.iter().find(|found| found.crate_name() == function);
+    let value = found.and_then(|found| found.environment.get(name));
+    let number = value.and_then(|value| value.parse().ok());
+    number.ok_or_else(|| format!("the template gives {function} no {name}"))
 }
 
 /// The queue that a function consumes.
@@ -251,6 +272,7 @@ fn routes(template: &Template) -> Result<Vec<GatewayRoute>, String> {
             Some("create-order") => HttpFunction::CreateOrder,
             Some("webhook") => HttpFunction::Webhook,
             Some("status-query") => HttpFunction::StatusQuery,
+            Some("admin") => HttpFunction::Admin,
             other => return Err(format!("no function {other:?} behind {}", route.path)),
         };
         let key = match route.path.as_str() {

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use crate::app::settle::Policies;
 use crate::auth::Authenticator;
 use crate::clock::SystemClock;
-use crate::domain::ProviderName;
+use crate::domain::{MerchantId, ProviderName};
 use crate::egress::Rules;
 use crate::outbound::Outbound;
 use crate::outbound_hyper::HyperOutbound;
@@ -108,6 +108,12 @@ impl Config {
         Ok(Secret::new(self.secrets(), variable("NOTIFICATION_KEYS_SECRET")?, CLIENT_KEYS))
     }
 
+    /// Client authentication by signatures alone, with the keys of the secret `CLIENT_KEYS_SECRET`.
+    pub fn signatures(&self) -> Result<Authenticator, ConfigError> {
+        let keys = Secret::new(self.secrets(), variable("CLIENT_KEYS_SECRET")?, CLIENT_KEYS);
+        Ok(Authenticator::new(Arc::new(keys), Arc::new(SystemClock)))
+    }
+
     /// Client authentication by the secret `CLIENT_KEYS_SECRET`; with `CLIENT_AUTH` =
     /// `signature_or_jwt` also by the gateway's authorizer.
     pub fn authenticator(&self) -> Result<Authenticator, ConfigError> {
@@ -116,9 +122,7 @@ impl Config {
             "signature_or_jwt" => true,
             _ => return Err(ConfigError("CLIENT_AUTH is unknown".to_owned())),
         };
-        let keys = Secret::new(self.secrets(), variable("CLIENT_KEYS_SECRET")?, CLIENT_KEYS);
-        let authenticator = Authenticator::new(Arc::new(keys), Arc::new(SystemClock));
-        Ok(authenticator.trusting_authorizer(trusts_authorizer))
+        Ok(self.signatures()?.trusting_authorizer(trusts_authorizer))
     }
 
     /// The providers of `PROVIDER_SETTINGS`, with their keys from the secret `PROVIDER_KEYS_SECRET`.
@@ -158,6 +162,11 @@ pub fn egress_rules() -> Result<Rules, ConfigError> {
     let hosts = hosts.split(',').map(|host| host.trim().to_ascii_lowercase());
     let own_hosts = hosts.filter(|host| !host.is_empty()).collect();
     Ok(Rules { ports, own_hosts, allow_loopback: false })
+}
+
+/// The merchant whose admins see everybody's reviews, `OPERATOR_MERCHANT`; nobody when it is empty.
+pub fn operator() -> Option<MerchantId> {
+    std_var("OPERATOR_MERCHANT").and_then(|name| MerchantId::parse(&name))
 }
 
 /// A number from the environment.

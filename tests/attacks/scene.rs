@@ -125,6 +125,8 @@ pub struct Scene<'a> {
     pub messages: RefCell<Vec<(String, String)>>,
     pub before: RefCell<Counts>,
     pub serial: Cell<u32>,
+    /// Polls that are at it: what the provider says stays said until the last of them is done.
+    pub polls: Cell<u32>,
     pub versions: Versions,
     /// Which interleaving is played; 0 is the plain one.
     pub seed: u64,
@@ -159,6 +161,7 @@ impl<'a> Scene<'a> {
             messages: RefCell::default(),
             before: RefCell::default(),
             serial: Cell::new(0),
+            polls: Cell::new(0),
             versions: Versions::default(),
             seed,
         };

@@ -382,6 +382,7 @@ async fn poll(scene: &Scene<'_>, step: &Value) -> Result<(), NotUnderstood> {
     if step["poison_head"] == true {
         queue::damage(scene, head.as_deref().unwrap_or(""));
     }
+    scene.polls.set(scene.polls.get() + 1);
     let functions = match step["clock_offset"].as_i64() {
         None => scene.functions.borrow().clone(),
         Some(secs) => {
@@ -401,7 +402,10 @@ async fn poll(scene: &Scene<'_>, step: &Value) -> Result<(), NotUnderstood> {
         let others = scene.books().orders.len() - 1;
         assert!(asked >= others, "{asked} of {others} orders behind the head were asked for");
     }
-    scene.standard.say(None);
+    scene.polls.set(scene.polls.get() - 1);
+    if scene.polls.get() == 0 {
+        scene.standard.say(None);
+    }
     Ok(())
 }
 

@@ -8,10 +8,14 @@ use std::sync::Arc;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
+use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::notify::announce;
-use recharge_shared::app::settle::{Outcome, Policies, Settlement, settle};
+use recharge_shared::app::resolve::resolve;
+use recharge_shared::app::settle::{Context, Outcome, Policies, Settlement, settle};
 use recharge_shared::clock::Clock;
-use recharge_shared::queue::{DeadLetters, NotificationQueue, SettlementMessage, Undecodable};
+use recharge_shared::domain::TraceId;
+use recharge_shared::providers::Providers;
+use recharge_shared::queue::{DeadLetters, NotificationQueue, Undecodable, WorkMessage};
 use recharge_shared::store::{Store, StoreError};
 use tracing::Instrument;
 
@@ -22,6 +26,12 @@ pub struct Deps {
     pub store: Store,
     /// The rules of each provider account.
     pub policies: Policies,
+    /// The merchants' own rules.
+    pub merchants: Merchants,
+    /// Whom to ask before a large amount is credited; only where a rule wants that.
+    pub providers: Option<Providers>,
+    /// The amount from which two people have to decide together, in whole units of any currency.
+    pub two_from: u64,
     /// Where notices go.
     pub notifications: NotificationQueue,
     /// Where messages end that cannot be handled.
@@ -38,9 +48,9 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
     // Orders side by side, the records of one order one after the other: they would only race.
     let mut by_order: BTreeMap<String, Vec<Record<'_>>> = BTreeMap::new();
     for (position, message) in event.payload.records.iter().enumerate() {
-        let decoded = SettlementMessage::decode(message.body.as_deref().unwrap_or(""));
+        let decoded = WorkMessage::decode(message.body.as_deref().unwrap_or(""));
         let order = match &decoded {
-            Ok(decoded) if decoded.evidence.order_id.is_some() => {
+            Ok(WorkMessage::Settlement(decoded)) if decoded.evidence.order_id.is_some() => {
                 decoded.evidence.order_text().to_owned()
             }
             _ => position.to_string(),
@@ -65,7 +75,7 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
 struct Record<'a> {
     position: usize,
     message: &'a SqsMessage,
-    decoded: Result<SettlementMessage, Undecodable>,
+    decoded: Result<WorkMessage, Undecodable>,
 }
 
 /// Why a record is not done with.
@@ -82,8 +92,12 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
     for Record { position, message, decoded } in records {
         let settled = match decoded {
             Ok(decoded) => {
-                let span = tracing::error_span!("message", trace = decoded.trace.as_str());
-                one(deps, &decoded, receives(message)).instrument(span).await
+                let trace = match &decoded {
+                    WorkMessage::Settlement(settlement) => &settlement.trace,
+                    WorkMessage::Resolution(resolution) => &resolution.trace,
+                };
+                let span = tracing::error_span!("message", trace = trace.as_str());
+                one(deps, (&decoded, trace), receives(message)).instrument(span).await
             }
             Err(undecodable) => Err(Undone::Hopeless(format!("undecodable: {}", undecodable.0))),
         };
@@ -99,25 +113,51 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
     failed
 }
 
-async fn one(deps: &Deps, message: &SettlementMessage, receives: u32) -> Result<(), Undone> {
-    let order = message.evidence.order_text();
-    match settle(&deps.store, &deps.policies, deps.clock.as_ref(), message).await {
+async fn one(
+    deps: &Deps,
+    (message, trace): (&WorkMessage, &TraceId),
+    receives: u32,
+) -> Result<(), Undone> {
+    let context = Context {
+        store: &deps.store,
+        policies: &deps.policies,
+        merchants: &deps.merchants,
+        providers: deps.providers.as_ref(),
+        clock: deps.clock.as_ref(),
+    };
+    let (settled, what) = match message {
+        WorkMessage::Settlement(message) => {
+            let order = message.evidence.order_text();
+            (settle(context, message).await, format!("settlement message for order {order}"))
+        }
+        WorkMessage::Resolution(message) => {
+            let review = &message.review;
+            (
+                resolve(context, review, deps.two_from).await,
+                format!("decision about review {review}"),
+            )
+        }
+    };
+    match settled {
         Ok(Settlement { outcome, announce: news, found }) => {
             let reason = match outcome {
                 Outcome::Parked(reason) => reason.as_str(),
-                Outcome::Settled | Outcome::Held | Outcome::Declined | Outcome::AlreadyDone => "",
+                _ => "",
             };
-            tracing::info!(order, ?outcome, reason, "settlement message for order {order}");
+            tracing::info!(?outcome, reason, "{what}");
+            if outcome == Outcome::NotConfirmedYet {
+                return Err(Undone::NotNow);
+            }
             // A redelivery finds the work done, but perhaps not the announcement.
             let news = news.or_else(|| found.filter(|_| receives > 1));
             let Some(order) = news else { return Ok(()) };
-            match announce(&deps.notifications, &order, &message.trace).await {
+            match announce(&deps.notifications, &order, trace).await {
                 true => Ok(()),
                 false => Err(Undone::NotNow),
             }
         }
         Err(error) => {
-            tracing::warn!(order, %error, "settlement put off for order {order}");
+            tracing::warn!(%error, "{what} put off");
             Err(match error {
                 StoreError::Busy(_) => Undone::NotNow,
                 StoreError::Damaged(_) => Undone::Hopeless(error.to_string()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lambda_events::sqs::SqsEvent;
 use callback_worker::{Deps, handle};
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use recharge_shared::app::merchants::Merchants;
 use recharge_shared::clock::SystemClock;
 use recharge_shared::config::{self, Config};
 use recharge_shared::telemetry;
@@ -13,9 +14,15 @@ use recharge_shared::telemetry;
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env().await;
+    let store = config.store()?;
+    let policies = config::policies()?;
+    let asks = policies.values().any(|policy| policy.confirm_from.is_some());
     let deps = Deps {
-        store: config.store()?,
-        policies: config::policies()?,
+        merchants: Merchants::new(store.clone()),
+        store,
+        providers: asks.then(|| config.providers()).transpose()?,
+        two_from: config::number("REVIEW_TWO_FROM")?,
+        policies,
         notifications: config.notification_queue()?,
         dead_letters: config.dead_letters()?,
         tries_max: config::number("SETTLEMENT_TRIES_MAX")?,

@@ -1,22 +1,25 @@
-//! `POST /recharges` and `POST /recharges/{orderId}/cancel`: authenticate, read, act. Nothing is
-//! recorded before the request is believed.
+//! `POST /recharges`, `POST /recharges/{orderId}/cancel` and `POST /users/{userId}/deposit-addresses`:
+//! authenticate, read, act. Nothing is recorded before the request is believed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures_util::future::join;
 use lambda_http::{Body, Request, RequestExt, Response};
+use recharge_shared::app::addresses::{Wanted, addresses};
 use recharge_shared::app::admission::Admission;
 use recharge_shared::app::cancel::cancel;
-use recharge_shared::app::create_order::{Context, Created, create_order};
+use recharge_shared::app::create_order::{Context, Created, PROVIDER_TIME_MAX, create_order};
 use recharge_shared::app::notify::announce;
 use recharge_shared::auth::{Authenticator, Caller, Scope};
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{Merchant, TraceId};
+use recharge_shared::domain::{Merchant, TraceId, UserId};
 use recharge_shared::egress::Rules;
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
-use recharge_shared::http::{Answer, ApiError, Route, order_body, render, route, trace_of};
-use recharge_shared::providers::Providers;
+use recharge_shared::http::{
+    Answer, ApiError, Route, addresses_body, order_body, render, route, trace_of,
+};
+use recharge_shared::providers::{Answer as Answered, Providers};
 use recharge_shared::queue::NotificationQueue;
 use recharge_shared::store::Store;
 use tracing::Instrument;
@@ -49,7 +52,7 @@ pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Inf
 
 async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
     let route = route(request.method(), request.raw_http_path())?;
-    if !matches!(route, Route::CreateRecharge | Route::Cancel(_)) {
+    if !matches!(route, Route::CreateRecharge | Route::Cancel(_) | Route::CreateAddresses(_)) {
         return Err(ApiError::not_found());
     }
     request::body(request, CREATE_BYTES_MAX)?;
@@ -62,6 +65,13 @@ async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answe
             announce(&deps.notifications, &order, trace).await;
             Ok(Answer::ok(order_body(&order)))
         }
+        Route::CreateAddresses(user) => {
+            let now = deps.clock.now();
+            let pass = deps.admission.pass(&caller.merchant, &merchant, now).await?;
+            let created = create_addresses(deps, request, (&caller, &merchant), &user);
+            let (created, ()) = join(created, deps.admission.pay(pass)).await;
+            created
+        }
         _ => {
             let now = deps.clock.now();
             let pass = deps.admission.pass(&caller.merchant, &merchant, now).await?;
@@ -69,6 +79,34 @@ async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answe
             let (created, ()) = join(created, deps.admission.pay(pass)).await;
             created
         }
+    }
+}
+
+async fn create_addresses(
+    deps: &Deps,
+    request: &Request,
+    (caller, merchant): (&Caller, &Merchant),
+    user: &UserId,
+) -> Result<Answer, ApiError> {
+    let method = request::payment_method(request)?;
+    deps.admission.user(&caller.merchant, merchant, user).await?;
+    let provider = deps.providers.get(method.as_ref()).filter(|found| found.gives_addresses());
+    let provider =
+        provider.ok_or_else(|| ApiError::field("paymentMethod", "gives no deposit addresses"))?;
+    let invocation = request::invocation(request);
+    let wanted = Wanted { merchant: &caller.merchant, user, by: &invocation };
+    let created = addresses(&deps.store, provider.as_ref(), deps.clock.as_ref(), wanted);
+    match tokio::time::timeout(PROVIDER_TIME_MAX, created).await {
+        Ok(answer) => match answer? {
+            Answered::Done(known) => {
+                let known = [(provider.name().clone(), known)];
+                Ok(Answer::ok(addresses_body(user.as_str(), &known)))
+            }
+            Answered::Declined(_) | Answered::Unknown(_) | Answered::NotSent => {
+                Err(ApiError::provider_unavailable())
+            }
+        },
+        Err(_) => Err(ApiError::provider_unavailable()),
     }
 }
 

@@ -1,17 +1,19 @@
-//! `GET /recharges`, `GET /recharges/{orderId}`, `GET /users/{userId}/balances`,
-//! `GET /users/{userId}/ledger`; without authentication `GET /health`, `/openapi.json` and `/docs`.
+//! `GET /recharges`, `GET /recharges/{orderId}` and `…/explain`, `GET /users/{userId}/balances`,
+//! `…/ledger` and `…/deposit-addresses`; without authentication `GET /health`, `/openapi.json` and `/docs`.
 //! Every read starts from the calling merchant. Writes nothing.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use lambda_http::{Body, Request, RequestExt, Response};
 use recharge_shared::app::list_orders::{OrderPage, Wanted, find_by_reference, fits, list_orders};
 use recharge_shared::auth::{Authenticator, Scope};
+use recharge_shared::clock::Clock;
 use recharge_shared::domain::{MerchantId, OrderId, UserId};
 use recharge_shared::http::query::{ListLedger, ListOrders};
 use recharge_shared::http::{
-    Answer, ApiError, Route, balances_body, ledger_body, order_body, orders_body, render, route,
-    trace_of,
+    Answer, ApiError, Route, addresses_body, balances_body, explanation_body, ledger_body,
+    order_body, orders_body, render, route, trace_of,
 };
 use recharge_shared::store::{OrderFilter, Store};
 use serde_json::json;
@@ -26,6 +28,8 @@ pub struct Deps {
     pub store: Store,
     /// Client keys.
     pub auth: Authenticator,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Handles one request.
@@ -48,6 +52,8 @@ async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {
     match route {
         Route::Recharges => recharges(deps, request, &caller.merchant).await,
         Route::Recharge(id) => recharge(deps, &caller.merchant, &id).await,
+        Route::Explain(id) => explain(deps, &caller.merchant, &id).await,
+        Route::Addresses(user) => addresses(deps, &caller.merchant, &user).await,
         Route::Balances(user) => balances(deps, &caller.merchant, &user).await,
         Route::Ledger(user) => ledger(deps, request, &caller.merchant, &user).await,
         _ => Err(ApiError::not_found()),
@@ -58,6 +64,18 @@ async fn recharge(deps: &Deps, merchant: &MerchantId, id: &OrderId) -> Result<An
     let order = deps.store.order(id).await?.filter(|order| order.merchant == *merchant);
     let order = order.ok_or_else(ApiError::not_found)?;
     Ok(Answer::ok(order_body(&order)))
+}
+
+async fn explain(deps: &Deps, merchant: &MerchantId, id: &OrderId) -> Result<Answer, ApiError> {
+    let order = deps.store.order(id).await?.filter(|order| order.merchant == *merchant);
+    let order = order.ok_or_else(ApiError::not_found)?;
+    Ok(Answer::ok(explanation_body(&order, deps.clock.now())))
+}
+
+async fn addresses(deps: &Deps, merchant: &MerchantId, user: &UserId) -> Result<Answer, ApiError> {
+    let known = deps.store.all_addresses(merchant, user).await?;
+    let known = known.ok_or_else(ApiError::not_found)?;
+    Ok(Answer::ok(addresses_body(user.as_str(), &known)))
 }
 
 async fn recharges(

@@ -1,20 +1,15 @@
-//! Who may create, and how fast: the merchant's settings, kept for a minute, and its token bucket in the
-//! table. A create costs the bucket no round trip of its own while it is far from empty: an instance
+//! Who may create, and how fast: the merchant's settings and its token bucket in the table. A create costs the bucket no round trip of its own while it is far from empty: an instance
 //! pays for a few creates at once, side by side with the order's own write. Near the limit it pays first.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::domain::{Merchant, MerchantId, Timestamp, UserAccess, UserId};
 use crate::http::{ApiError, ErrorCode};
-use crate::store::{Store, StoreError, Take, Taken};
+use crate::store::{Store, Take, Taken};
 
-/// Settings are read again after this; a suspension takes effect within a minute.
-const RENEW_AFTER: Duration = Duration::from_secs(55);
-/// Until then they may still be used while reading fails.
-const USABLE_FOR: Duration = Duration::from_secs(60);
+use super::merchants::Merchants;
 
 /// Creates that an instance lets pass before it pays for them, while the bucket is far from empty.
 /// With sixteen instances the limit is exceeded by at most 48 creates, once.
@@ -23,14 +18,8 @@ const PAID_TOGETHER: i64 = 4;
 /// The gate before every create.
 pub struct Admission {
     store: Store,
-    known: Mutex<BTreeMap<MerchantId, Known>>,
+    known: Merchants,
     buckets: Mutex<BTreeMap<MerchantId, Bucket>>,
-}
-
-#[derive(Clone)]
-struct Known {
-    merchant: Arc<Merchant>,
-    read_at: Timestamp,
 }
 
 /// What this instance knows of a bucket.
@@ -59,7 +48,7 @@ impl fmt::Debug for Admission {
 impl Admission {
     /// The gate whose settings and buckets are in `store`.
     pub fn new(store: Store) -> Admission {
-        Admission { store, known: Mutex::default(), buckets: Mutex::default() }
+        Admission { known: Merchants::new(store.clone()), store, buckets: Mutex::default() }
     }
 
     /// Refuses a suspended merchant; gives its settings.
@@ -68,7 +57,7 @@ impl Admission {
         id: &MerchantId,
         now: Timestamp,
     ) -> Result<Arc<Merchant>, ApiError> {
-        let merchant = self.read(id, now).await?;
+        let merchant = self.known.get(id, now).await?;
         if merchant.suspended {
             return Err(ApiError::new(ErrorCode::Forbidden, "the merchant is suspended"));
         }
@@ -93,27 +82,6 @@ impl Admission {
             return Err(error);
         }
         Ok(())
-    }
-
-    async fn read(&self, id: &MerchantId, now: Timestamp) -> Result<Arc<Merchant>, StoreError> {
-        let kept = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        let age = kept.as_ref().map(|kept| now.since(kept.read_at));
-        if let (Some(kept), Some(age)) = (&kept, age)
-            && age < RENEW_AFTER
-        {
-            return Ok(kept.merchant.clone());
-        }
-        match (self.store.merchant(id).await, kept, age) {
-            (Ok(merchant), _, _) => {
-                let merchant = Arc::new(merchant);
-                let known = Known { merchant: merchant.clone(), read_at: now };
-                let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                all.insert(id.clone(), known);
-                Ok(merchant)
-            }
-            (Err(_), Some(kept), Some(age)) if age < USABLE_FOR => Ok(kept.merchant),
-            (Err(error), _, _) => Err(error),
-        }
     }
 
     /// Lets one create of the merchant pass, or says when to come again.

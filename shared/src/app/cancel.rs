@@ -24,6 +24,10 @@ pub async fn cancel(
     for _ in 0..RACES_MAX {
         let order = store.order(id).await?.filter(|order| order.merchant == *merchant);
         let order = order.ok_or_else(ApiError::not_found)?;
+        if order.state.is_open() && order.has_open_money() {
+            let message = "a part of the money has arrived already";
+            return Err(ApiError::new(ErrorCode::Conflict, message));
+        }
         let to = match order.state.on(OrderEvent::Cancel) {
             Step::Move(to) => to,
             Step::AlreadyDone => return Ok(order),
@@ -35,7 +39,7 @@ pub async fn cancel(
         let at = clock.now();
         let reason = Some(Reason::CancelledByClient);
         let mut cancelled =
-            order.moved(to, Change { reason, actor: ACTOR, evidence: None, money: None, at });
+            order.moved(to, Change { reason, actor: ACTOR, evidence: None, books: None, at });
         // Late money is still watched for.
         cancelled.due_at = cancelled.next_check(at);
         if store.advance(&order, &cancelled).await? == Written::Now {

@@ -19,7 +19,7 @@ const ACTOR: &str = "create-order";
 
 /// How long one request stays with the provider, over all its calls: the function's time limit (10 s)
 /// less what stands around them. What takes longer is gone on with later.
-const PROVIDER_TIME_MAX: Duration = Duration::from_millis(7_500);
+pub const PROVIDER_TIME_MAX: Duration = Duration::from_millis(7_500);
 
 /// How long a repeated request waits for the one that is at the provider right now.
 const WAIT_MS: [u64; 8] = [40, 80, 160, 320, 500, 700, 1_000, 1_200];
@@ -61,20 +61,24 @@ pub async fn create_order(
         .get(command.payment_method.as_ref())
         .ok_or_else(|| ApiError::field("paymentMethod", "is not offered here"))?
         .as_ref();
+    if !provider.takes_orders() {
+        let issue = "takes no orders: ask for the user's deposit addresses, and money that arrives there \
+                     makes its own order";
+        return replay(context, key, &command, ApiError::field("paymentMethod", issue)).await;
+    }
     if let Err(issue) = provider.check_amount(command.amount) {
         return replay(context, key, &command, ApiError::field("amount", issue)).await;
     }
     let now = context.clock.now();
     let birth = Birth {
         merchant: context.merchant.clone(),
-        key,
         provider: provider.name().clone(),
         account: provider.account().to_owned(),
         trace: context.trace.clone(),
         attempt: context.invocation.to_owned(),
         now,
     };
-    let order = Order::new(birth, command);
+    let order = Order::new(key, birth, command);
     let wanted = Wanted { merchant: &order.merchant, user: &order.user, by: order.id.as_str() };
     // Both at once: one round trip to the table stands before the provider call.
     let address = async {

@@ -11,19 +11,24 @@ use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
-use crate::domain::{EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp};
+use crate::domain::{
+    Evidence, EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp, TraceId,
+};
 use crate::providers::{Answer, Found, Provider, Providers};
-use crate::queue::{NotificationQueue, SettlementMessage, SettlementQueue};
+use crate::queue::{NotificationQueue, ResolutionMessage, SettlementMessage, SettlementQueue};
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
 
 use super::notify::{announce, hand_over};
 use super::submit::{Submission, is_half_done, log};
+use super::sweep::Sweep;
 
 const ACTOR: &str = "reconcile-poller";
 /// Orders read from the index at once.
 const PAGE: i32 = 40;
 /// Due notices of a shard that one run hands over.
 const NOTICES_PER_SHARD: i32 = 100;
+/// Decisions of people that one run hands over again.
+const DECISIONS: i32 = 50;
 /// A notice that was not tried this long after its transition was not handed over.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3_600);
 /// How long after its expiry an order may stay open although the provider says that it is paid.
@@ -91,10 +96,11 @@ pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: D
     let runs = providers.all().map(|provider| {
         let run =
             Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
-        async move { run.all_shards().await }
+        async move { run.all().await }
     });
-    let (reports, notices) = join(join_all(runs), notices(context, deadline)).await;
-    reports.into_iter().fold(notices, Report::plus)
+    let others = join(notices(context, deadline), decisions(context));
+    let (reports, (notices, decisions)) = join(join_all(runs), others).await;
+    reports.into_iter().fold(notices.plus(decisions), Report::plus)
 }
 
 /// Notices whose next attempt is due, handed to the queue; a bounded number a run, so that the rest of
@@ -132,6 +138,30 @@ async fn notices(context: Context<'_>, deadline: Instant) -> Report {
     report
 }
 
+/// Decisions of people that the worker has not carried out: handed to it again.
+async fn decisions(context: Context<'_>) -> Report {
+    let mut report = Report::default();
+    let now = context.clock.now();
+    let due = match context.store.due_reviews((now, DECISIONS)).await {
+        Ok(due) => due,
+        Err(error) => {
+            tracing::warn!(%error, "due decisions not read");
+            return Report { failed: 1, ..report };
+        }
+    };
+    for review in due {
+        let trace = TraceId::parse(context.invocation).unwrap_or_else(TraceId::untraced);
+        match context.queue.resolve(&ResolutionMessage { trace, review }).await {
+            Ok(()) => report.evidence += 1,
+            Err(error) => {
+                report.failed += 1;
+                tracing::warn!(%error, "decision not handed over");
+            }
+        }
+    }
+    report
+}
+
 /// What the provider said of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
@@ -151,6 +181,29 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    async fn all(&self) -> Report {
+        let mut report =
+            if self.provider.takes_orders() { self.all_shards().await } else { Report::default() };
+        if !self.provider.can_list() {
+            return report;
+        }
+        let Context { store, queue, clock, invocation, .. } = self.context;
+        let deadline = self.deadline.checked_sub(LOOK_TAKES_AT_MOST).unwrap_or(self.deadline);
+        let sweep = Sweep { store, queue, clock, provider: self.provider, invocation, deadline };
+        match sweep.run().await {
+            Ok(swept) => {
+                report.evidence += swept.evidence;
+                report.failed += swept.failed;
+                report.unfinished |= swept.unfinished;
+            }
+            Err(error) => {
+                report.failed += 1;
+                tracing::warn!(provider = %self.provider.name(), %error, "list not swept");
+            }
+        }
+        report
+    }
+
     async fn all_shards(&self) -> Report {
         let mut report = Report::default();
         // Another shard comes first each minute, so that a full one cannot starve the last.
@@ -248,6 +301,9 @@ impl Run<'_> {
             return Ok(report);
         }
         let said = if asks { self.ask(&order, now, &mut report).await } else { Said::Nothing };
+        if asks && report.failed == 0 {
+            self.note_silence(&order, said, now).await?;
+        }
         // A statement that does not settle an order in an hour never will: it is parked.
         let overdue = now.since(order.expires_at) > PROOF_TAKES_AT_MOST;
         match said {
@@ -256,12 +312,32 @@ impl Run<'_> {
             Said::Unknown if !over || report.failed > 0 => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}
         }
-        if over {
+        if over && order.received.minor() > 0 {
+            // Money decides, and only the worker decides about money.
+            report.evidence += u32::from(self.time_out(&order, now).await?);
+        } else if over {
             report.expired += u32::from(self.expire(&order, now).await?);
         } else if planned.is_none() {
             self.context.store.reschedule(&order, None).await?;
         }
         Ok(report)
+    }
+
+    /// Writes down when the provider falls silent, and when it speaks again; not every time.
+    async fn note_silence(
+        &self,
+        order: &Order,
+        said: Said,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match (order.silent_since, said) {
+            (None, Said::Unknown) => self.context.store.note_silence(&order.id, Some(now)).await?,
+            (Some(_), Said::Proof | Said::Nothing) => {
+                self.context.store.note_silence(&order.id, None).await?
+            }
+            _ => return Ok(()),
+        };
+        Ok(())
     }
 
     /// Until when a look that should be the last one is the last one only if it succeeds.
@@ -336,6 +412,16 @@ impl Run<'_> {
         Ok(true)
     }
 
+    /// Tells the worker that the time of an order with a part of its money is over.
+    async fn time_out(&self, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
+        let evidence = Evidence::time_out(order, now);
+        let message = SettlementMessage { trace: order.trace.clone(), evidence };
+        match self.context.queue.send(&message).await {
+            Ok(()) => Ok(true),
+            Err(error) => Err(StoreError::Busy(error.to_string())),
+        }
+    }
+
     async fn expire(&self, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
         let Step::Move(to) = order.state.on(OrderEvent::Expire) else { return Ok(false) };
         let reason = if order.state == OrderState::Created {
@@ -344,7 +430,7 @@ impl Run<'_> {
             Reason::Expired
         };
         let change =
-            Change { reason: Some(reason), actor: ACTOR, evidence: None, money: None, at: now };
+            Change { reason: Some(reason), actor: ACTOR, evidence: None, books: None, at: now };
         let mut after = order.moved(to, change);
         // At least once more: to see that the notice went out.
         let soon = now.plus(FIRST_CHECK_AFTER);

@@ -4,10 +4,16 @@
 use std::collections::BTreeMap;
 
 use crate::clock::Clock;
-use crate::domain::{Decision, Order, ParkReason, Policy, ProviderName, apply};
+use crate::domain::apply::{Birth, deposit};
+use crate::domain::{
+    Decision, Evidence, EvidenceKind, MerchantId, Order, OrderId, ParkReason, PaymentFate, Policy,
+    ProviderName, ReviewId, Source, TraceId, apply,
+};
+use crate::providers::{Answer, Providers};
 use crate::queue::SettlementMessage;
-use crate::store::{Settled, Store, StoreError, Written};
+use crate::store::{AddressUser, Booking, OrderWrite, Settled, Store, StoreError, Whose, Written};
 
+use super::merchants::Merchants;
 use super::submit::log;
 
 /// How often a lost race is decided again before the message is left to its redelivery.
@@ -16,19 +22,51 @@ const RACES_MAX: usize = 5;
 /// The rules of each provider account.
 pub type Policies = BTreeMap<ProviderName, Policy>;
 
+/// What settling needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Orders, payments, balances.
+    pub store: &'a Store,
+    /// The rules of each provider account.
+    pub policies: &'a Policies,
+    /// The merchants' own rules.
+    pub merchants: &'a Merchants,
+    /// Whom to ask before a large amount is credited; only where a rule wants that.
+    pub providers: Option<&'a Providers>,
+    /// Now.
+    pub clock: &'a dyn Clock,
+}
+
+impl Context<'_> {
+    /// The provider's rules with the merchant's own over them.
+    async fn policy(
+        &self,
+        provider: &ProviderName,
+        merchant: &MerchantId,
+    ) -> Result<Policy, StoreError> {
+        let policy = self.policies.get(provider).copied().unwrap_or_default();
+        let merchant = self.merchants.get(merchant, self.clock.now()).await?;
+        Ok(policy.with(merchant.policy))
+    }
+}
+
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Booked; the order is `SUCCESS`.
+    /// Booked; an order is `SUCCESS`.
     Settled,
+    /// Booked to suspense; the order waits for the rest.
+    PartlyPaid,
     /// Put aside, and the order with it.
     Held,
     /// The order is `FAILED`.
     Declined,
-    /// Put aside; the order is as it was.
+    /// Put aside; the order's state is as it was.
     Parked(ParkReason),
     /// Done before.
     AlreadyDone,
+    /// The provider has to confirm it and did not answer: it comes again.
+    NotConfirmedYet,
 }
 
 /// What a message came to.
@@ -44,7 +82,7 @@ pub struct Settlement {
 }
 
 impl Settlement {
-    fn plain(outcome: Outcome) -> Settlement {
+    pub(super) fn plain(outcome: Outcome) -> Settlement {
         Settlement { outcome, announce: None, found: None }
     }
 
@@ -57,79 +95,236 @@ impl Settlement {
 
 /// Applies one message.
 pub async fn settle(
-    store: &Store,
-    policies: &Policies,
-    clock: &dyn Clock,
+    context: Context<'_>,
     message: &SettlementMessage,
 ) -> Result<Settlement, StoreError> {
+    let Context { store, clock, .. } = context;
     let evidence = &message.evidence;
+    let mut confirmed = false;
     for race in 0..RACES_MAX {
-        let now = clock.now();
         let found = match &evidence.order_id {
             Some(id) => store.order(id).await?,
             None => None,
         };
-        let Some(order) = found else {
-            return park(store, message, ParkReason::UnknownOrder, None, clock).await;
+        let owner = match (&found, &evidence.deposit) {
+            (None, Some(deposit)) => {
+                let owner = store.owner_of_address(&evidence.provider, deposit).await?;
+                owner.filter(|owner| owner.account == evidence.account)
+            }
+            _ => None,
         };
-        let policy = policies.get(&order.provider).copied().unwrap_or_default();
-        let settled = match apply(&order, evidence, policy, now) {
-            Decision::AlreadyDone => return Ok(Settlement::already_done(order, race > 0)),
-            Decision::Park(reason) => {
-                return park(store, message, reason, Some(&order), clock).await;
+        let (whose, policy) = match (&found, &owner) {
+            (Some(order), _) => {
+                (Whose::of(order), context.policy(&order.provider, &order.merchant).await?)
             }
-            Decision::Settle { order: after, entry } => {
-                let settled = store.settle((&order, &after), &entry, evidence).await?;
-                (settled, after, Outcome::Settled)
+            (None, Some(owner)) => {
+                let whose = Whose { owner: Some((&owner.merchant, &owner.user)), in_order: None };
+                (whose, context.policy(&evidence.provider, &owner.merchant).await?)
             }
-            Decision::Hold { order: after, reason } => {
-                let settled = store.hold((&order, &after), evidence, reason).await?;
-                (settled, after, Outcome::Held)
-            }
-            Decision::Decline { order: after } => match store.advance(&order, &after).await? {
-                Written::Now => (Settled::Now, after, Outcome::Declined),
-                Written::Raced => (Settled::Raced, after, Outcome::Declined),
-            },
+            (None, None) => (Whose::default(), Policy::default()),
         };
-        match settled {
-            (Settled::Now, after, outcome) => {
-                log(&order, &after);
-                return Ok(Settlement { announce: Some(after), ..Settlement::plain(outcome) });
-            }
-            (Settled::PaymentTaken, _, Outcome::Settled) => {
-                return park(store, message, ParkReason::SecondPayment, Some(&order), clock).await;
-            }
-            // The statement was put aside before, when it could not move the order: now it does.
-            (Settled::PaymentTaken, after, Outcome::Held) => {
-                if store.advance(&order, &after).await? == Written::Now {
-                    log(&order, &after);
-                    return Ok(Settlement {
-                        announce: Some(after),
-                        ..Settlement::plain(Outcome::Held)
-                    });
+        let now = clock.now();
+        let decision = decide((found.as_ref(), owner.as_ref()), message, policy, now);
+        if !confirmed && books(&decision) && must_be_confirmed(evidence, policy) {
+            match confirm(context, evidence, found.as_ref()).await {
+                Confirmed::Agreed => confirmed = true,
+                Confirmed::Otherwise => {
+                    return park(context, evidence, ParkReason::Unconfirmed, whose).await;
                 }
+                Confirmed::NoAnswer => return Ok(Settlement::plain(Outcome::NotConfirmedYet)),
             }
-            // The statement was put aside before, by itself: that is where the operator finds it.
-            (Settled::PaymentTaken, _, _) => {
-                return Ok(Settlement::already_done(order, race > 0));
+        }
+        match write(context, (found.as_ref(), whose), evidence, (decision, None)).await? {
+            Wrote::Done(settlement) => return Ok(settlement),
+            Wrote::Before => {
+                return match settled_order(store, found, evidence).await? {
+                    Some(order) => Ok(Settlement::already_done(order, race > 0)),
+                    None => Ok(Settlement::plain(Outcome::AlreadyDone)),
+                };
             }
-            (Settled::Raced, _, _) => {}
+            Wrote::Raced => {}
         }
     }
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
 }
 
-async fn park(
-    store: &Store,
+fn decide(
+    (order, owner): (Option<&Order>, Option<&AddressUser>),
     message: &SettlementMessage,
+    policy: Policy,
+    now: crate::domain::Timestamp,
+) -> Decision {
+    let SettlementMessage { trace, evidence } = message;
+    match order {
+        Some(order) => apply(order, evidence, policy, now),
+        None if evidence.deposit.is_some() => {
+            let owner = owner.map(|owner| (&owner.merchant, &owner.user));
+            deposit(owner, evidence, &Birth { trace, now })
+        }
+        None => Decision::Park(ParkReason::UnknownOrder),
+    }
+}
+
+const fn books(decision: &Decision) -> bool {
+    matches!(decision, Decision::Settle { .. } | Decision::Part { .. } | Decision::Make { .. })
+}
+
+/// The order that holds what `evidence` was booked with: the one that it names, or the one that it made.
+async fn settled_order(
+    store: &Store,
+    found: Option<Order>,
+    evidence: &Evidence,
+) -> Result<Option<Order>, StoreError> {
+    let payment = found.as_ref().and_then(|order| order.payment(&evidence.payment_id));
+    if payment.is_none_or(|payment| payment.fate != PaymentFate::Elsewhere) {
+        return Ok(found);
+    }
+    let (provider, account) = (&evidence.provider, &evidence.account);
+    store.order(&OrderId::of_payment(provider, account, &evidence.payment_id)).await
+}
+
+/// What writing a decision came to.
+pub(super) enum Wrote {
+    /// Written, now.
+    Done(Settlement),
+    /// Written before.
+    Before,
+    /// Something has changed: read and decide again.
+    Raced,
+}
+
+/// Writes a decision about `order` down; `review` is the one that it ends.
+pub(super) async fn write(
+    context: Context<'_>,
+    (order, whose): (Option<&Order>, Whose<'_>),
+    evidence: &Evidence,
+    (decision, review): (Decision, Option<&ReviewId>),
+) -> Result<Wrote, StoreError> {
+    let store = context.store;
+    let (settled, after, outcome) = match (decision, order) {
+        (Decision::AlreadyDone, _) => return Ok(Wrote::Before),
+        (Decision::Park(reason), _) => {
+            return park(context, evidence, reason, whose).await.map(Wrote::Done);
+        }
+        (Decision::Settle { order: after, entry }, Some(order)) => {
+            let write = OrderWrite::Move(order, &after);
+            let booking = Booking { order: write, entry: &entry, evidence, noted: None, review };
+            (store.book(booking).await?, after, Outcome::Settled)
+        }
+        (Decision::Part { order: after, entry }, Some(order)) => {
+            let write = OrderWrite::Move(order, &after);
+            let booking = Booking { order: write, entry: &entry, evidence, noted: None, review };
+            (store.book(booking).await?, after, Outcome::PartlyPaid)
+        }
+        (Decision::Make { order: made, entry, noted }, _) => {
+            let noted = order.zip(noted.as_deref());
+            let write = OrderWrite::New(&made);
+            let booking = Booking { order: write, entry: &entry, evidence, noted, review };
+            (store.book(booking).await?, made, Outcome::Settled)
+        }
+        (Decision::Hold { order: after, reason }, Some(order)) => {
+            (store.hold((order, &after), evidence, reason).await?, after, Outcome::Held)
+        }
+        (Decision::Note { order: after, reason }, Some(order)) => {
+            let settled = store.hold((order, &after), evidence, reason).await?;
+            (settled, after, Outcome::Parked(reason))
+        }
+        (Decision::Decline { order: after }, Some(order)) => {
+            match store.advance(order, &after).await? {
+                Written::Now => (Settled::Now, after, Outcome::Declined),
+                Written::Raced => (Settled::Raced, after, Outcome::Declined),
+            }
+        }
+        (
+            Decision::Settle { .. }
+            | Decision::Part { .. }
+            | Decision::Hold { .. }
+            | Decision::Note { .. }
+            | Decision::Decline { .. },
+            None,
+        ) => return Err(StoreError::Damaged("a decision about no order".to_owned())),
+    };
+    match (settled, outcome) {
+        (Settled::Now, _) => Ok(Wrote::Done(done(order, after, outcome))),
+        (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) => {
+            park(context, evidence, ParkReason::SecondPayment, whose).await.map(Wrote::Done)
+        }
+        // The statement was put aside before, when it could not move the order: now it does.
+        (Settled::PaymentTaken, Outcome::Held | Outcome::Parked(_)) => {
+            let Some(order) = order else { return Ok(Wrote::Raced) };
+            match store.advance(order, &after).await? {
+                Written::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
+                Written::Raced => Ok(Wrote::Raced),
+            }
+        }
+        (Settled::PaymentTaken, _) | (Settled::Raced, _) => Ok(Wrote::Raced),
+    }
+}
+
+fn done(before: Option<&Order>, after: Box<Order>, outcome: Outcome) -> Settlement {
+    let noted_only =
+        before.is_some_and(|order| order.id == after.id && order.version == after.version);
+    if noted_only {
+        return Settlement::plain(outcome);
+    }
+    match before.filter(|order| order.id == after.id) {
+        Some(before) => log(before, &after),
+        None => tracing::info!(
+            order = after.id.as_str(),
+            reason = after.reason.map_or("", crate::domain::Reason::as_str),
+            "order {} made by its payment",
+            after.id
+        ),
+    }
+    Settlement { announce: Some(after), ..Settlement::plain(outcome) }
+}
+
+/// Whether the provider itself has to be asked: it was told by a callback alone.
+fn must_be_confirmed(evidence: &Evidence, policy: Policy) -> bool {
+    let EvidenceKind::Paid(amount) = evidence.kind else { return false };
+    evidence.source == Source::Callback && policy.wants_confirmation(amount.minor())
+}
+
+enum Confirmed {
+    Agreed,
+    Otherwise,
+    NoAnswer,
+}
+
+async fn confirm(context: Context<'_>, evidence: &Evidence, order: Option<&Order>) -> Confirmed {
+    let provider = context.providers.and_then(|all| all.get(Some(&evidence.provider)));
+    let Some(provider) = provider.filter(|provider| provider.account() == evidence.account) else {
+        return Confirmed::NoAnswer;
+    };
+    match provider.confirm(evidence, order, context.clock.now()).await {
+        Answer::Done(Some(found)) => {
+            let agree = found.payment_id == evidence.payment_id
+                && found.kind == evidence.kind
+                && found.order_id == evidence.order_id
+                && found.deposit == evidence.deposit
+                && found.dust == evidence.dust;
+            if agree { Confirmed::Agreed } else { Confirmed::Otherwise }
+        }
+        Answer::Done(None) => Confirmed::Otherwise,
+        Answer::Declined(_) | Answer::Unknown(_) | Answer::NotSent => Confirmed::NoAnswer,
+    }
+}
+
+async fn park(
+    context: Context<'_>,
+    evidence: &Evidence,
     reason: ParkReason,
-    order: Option<&Order>,
-    clock: &dyn Clock,
+    whose: Whose<'_>,
 ) -> Result<Settlement, StoreError> {
-    let written = store.park(&message.evidence, reason, order, clock.now()).await?;
+    let written = context.store.park(evidence, reason, whose, context.clock.now()).await?;
     if written == Written::Now {
-        let order = message.evidence.order_text();
+        let order = evidence.order_text();
         tracing::warn!(order, reason = reason.as_str(), "evidence parked for an operator");
     }
     Ok(Settlement::plain(Outcome::Parked(reason)))
+}
+
+/// The trace of what people decide, which no request carries on.
+pub(super) fn trace_or(order: Option<&Order>) -> TraceId {
+    order.map_or_else(TraceId::untraced, |order| order.trace.clone())
 }

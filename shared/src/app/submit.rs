@@ -117,7 +117,7 @@ impl Submission<'_> {
             let mut next = match order.state.on(event) {
                 Step::Move(to) => {
                     let change =
-                        Change { reason, actor: self.actor, evidence: None, money: None, at };
+                        Change { reason, actor: self.actor, evidence: None, books: None, at };
                     order.moved(to, change)
                 }
                 // A callback was faster than the answer: only what the answer adds is written.

@@ -1,12 +1,16 @@
 //! The one function that decides what evidence does to an order. Callback, poller and operator all
 //! come through here; the caller writes the decision down in one conditional transaction.
 
-use super::evidence::{Evidence, EvidenceKind};
-use super::ids::UserMark;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use super::command::CreateOrder;
+use super::evidence::{Evidence, EvidenceKind, Source};
+use super::ids::{MerchantId, OrderId, UserId, UserMark};
 use super::ledger::Entry;
 use super::money::Money;
-use super::order::{Change, Order};
-use super::policy::{AmountPolicy, LatePolicy, Policy};
+use super::order::{Change, Order, OrderBooks, PAYMENTS_MAX, Payment, PaymentFate};
+use super::policy::{AmountPolicy, Disposal, Policy};
 use super::state::{OrderEvent, OrderState, Reason, Step};
 use super::time::Timestamp;
 
@@ -15,6 +19,8 @@ use super::time::Timestamp;
 pub enum ParkReason {
     /// No such order.
     UnknownOrder,
+    /// The money came to an address that is nobody's here.
+    UnknownAddress,
     /// The order belongs to another provider or account.
     WrongAccount,
     /// The order belongs to another user.
@@ -31,10 +37,16 @@ pub enum ParkReason {
     UnderReview,
     /// Less or more than the order's amount, and the policy wants a person.
     AmountMismatch,
+    /// The order has more payments than it can name.
+    TooMany,
     /// After the order had ended, and the policy wants a person.
     Late,
     /// Signed too long ago to be believed without a person.
     Stale,
+    /// So large that the provider was asked, and it does not say the same.
+    Unconfirmed,
+    /// A part of the money has come, and the rest will not.
+    Incomplete,
     /// In a currency that we do not take.
     UnlistedCurrency,
     /// Authentic, but of a kind that we do not know.
@@ -44,10 +56,38 @@ pub enum ParkReason {
 }
 
 impl ParkReason {
+    /// Every reason.
+    pub const ALL: [ParkReason; 18] = [
+        ParkReason::UnknownOrder,
+        ParkReason::UnknownAddress,
+        ParkReason::WrongAccount,
+        ParkReason::WrongUser,
+        ParkReason::WrongCurrency,
+        ParkReason::NothingReceived,
+        ParkReason::AmountConflict,
+        ParkReason::SecondPayment,
+        ParkReason::UnderReview,
+        ParkReason::AmountMismatch,
+        ParkReason::TooMany,
+        ParkReason::Late,
+        ParkReason::Stale,
+        ParkReason::Unconfirmed,
+        ParkReason::Incomplete,
+        ParkReason::UnlistedCurrency,
+        ParkReason::Unrecognised,
+        ParkReason::DeclinedLate,
+    ];
+
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<ParkReason> {
+        ParkReason::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
     /// The word used in logs and the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             ParkReason::UnknownOrder => "unknown_order",
+            ParkReason::UnknownAddress => "unknown_address",
             ParkReason::WrongAccount => "wrong_account",
             ParkReason::WrongUser => "wrong_user",
             ParkReason::WrongCurrency => "wrong_currency",
@@ -56,8 +96,11 @@ impl ParkReason {
             ParkReason::SecondPayment => "second_payment",
             ParkReason::UnderReview => "under_review",
             ParkReason::AmountMismatch => "amount_mismatch",
+            ParkReason::TooMany => "too_many_payments",
             ParkReason::Late => "late",
             ParkReason::Stale => "stale",
+            ParkReason::Unconfirmed => "unconfirmed",
+            ParkReason::Incomplete => "incomplete",
             ParkReason::UnlistedCurrency => "unlisted_currency",
             ParkReason::Unrecognised => "unrecognised",
             ParkReason::DeclinedLate => "declined_late",
@@ -75,12 +118,35 @@ pub enum Decision {
         /// The booking.
         entry: Box<Entry>,
     },
+    /// Book the entry to suspense; the order waits for the rest.
+    Part {
+        /// The order afterwards.
+        order: Box<Order>,
+        /// The booking.
+        entry: Box<Entry>,
+    },
     /// Put the evidence aside and the order with it, into `REVIEW`.
     Hold {
         /// The order afterwards.
         order: Box<Order>,
         /// Why.
         reason: ParkReason,
+    },
+    /// Put the evidence aside and note the payment on the order, whose state stays.
+    Note {
+        /// The order afterwards.
+        order: Box<Order>,
+        /// Why.
+        reason: ParkReason,
+    },
+    /// Book the entry with an order of its own, which is made `SUCCESS`.
+    Make {
+        /// The new order.
+        order: Box<Order>,
+        /// The booking.
+        entry: Box<Entry>,
+        /// The order that the payment was meant for, with the payment noted.
+        noted: Option<Box<Order>>,
     },
     /// The order becomes `FAILED`.
     Decline {
@@ -93,7 +159,8 @@ pub enum Decision {
     AlreadyDone,
 }
 
-/// Decides what `evidence` does to `order` under `policy`.
+/// Decides what `evidence` does to `order` under `policy`. Evidence that a person has decided about comes
+/// with [`Policy::BY_HAND`].
 pub fn apply(order: &Order, evidence: &Evidence, policy: Policy, now: Timestamp) -> Decision {
     if order.provider != evidence.provider || order.account != evidence.account {
         return Decision::Park(ParkReason::WrongAccount);
@@ -105,11 +172,114 @@ pub fn apply(order: &Order, evidence: &Evidence, policy: Policy, now: Timestamp)
     if evidence.user_mark.as_ref().is_some_and(|named| *named != mark) {
         return Decision::Park(ParkReason::WrongUser);
     }
+    let by_hand = evidence.source == Source::Operator;
     match evidence.kind {
         EvidenceKind::Paid(received) => paid(order, evidence, received, (policy, now)),
+        EvidenceKind::Declined | EvidenceKind::TimedOut if by_hand => {
+            credit_review(order, evidence, now)
+        }
         EvidenceKind::Declined => declined(order, evidence, now),
+        EvidenceKind::TimedOut => timed_out(order, evidence, now),
         EvidenceKind::Unlisted => Decision::Park(ParkReason::UnlistedCurrency),
         EvidenceKind::Unrecognised => Decision::Park(ParkReason::Unrecognised),
+    }
+}
+
+/// Decides about a deposit that nobody has announced, to the address of `owner`, if it is anybody's.
+pub fn deposit(
+    owner: Option<(&MerchantId, &UserId)>,
+    evidence: &Evidence,
+    birth: &Birth<'_>,
+) -> Decision {
+    let Some((merchant, user)) = owner else {
+        return Decision::Park(ParkReason::UnknownAddress);
+    };
+    let mark = UserMark::derive(merchant, user);
+    if evidence.user_mark.as_ref().is_some_and(|named| *named != mark) {
+        return Decision::Park(ParkReason::WrongUser);
+    }
+    match evidence.kind {
+        EvidenceKind::Paid(received) if received.minor() <= 0 => {
+            Decision::Park(ParkReason::NothingReceived)
+        }
+        EvidenceKind::Paid(_) if evidence.stale => Decision::Park(ParkReason::Stale),
+        EvidenceKind::Paid(received) => {
+            make((merchant, user), evidence, received, birth, None, None)
+        }
+        EvidenceKind::Declined => Decision::Park(ParkReason::DeclinedLate),
+        EvidenceKind::Unlisted => Decision::Park(ParkReason::UnlistedCurrency),
+        EvidenceKind::TimedOut | EvidenceKind::Unrecognised => {
+            Decision::Park(ParkReason::Unrecognised)
+        }
+    }
+}
+
+/// What an order needs that is made by a payment.
+#[derive(Debug, Clone, Copy)]
+pub struct Birth<'a> {
+    /// The trace of the evidence.
+    pub trace: &'a super::ids::TraceId,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// An order of its own for a payment, paid and credited.
+fn make(
+    (merchant, user): (&MerchantId, &UserId),
+    evidence: &Evidence,
+    received: Money,
+    birth: &Birth<'_>,
+    meant_for: Option<&Order>,
+    noted: Option<Box<Order>>,
+) -> Decision {
+    let (provider, account) = (&evidence.provider, &evidence.account);
+    let command = CreateOrder {
+        user: user.clone(),
+        amount: received,
+        payment_method: Some(provider.clone()),
+        reference: None,
+        callback_url: meant_for.and_then(|order| order.callback_url.clone()),
+        expires_in: std::time::Duration::ZERO,
+        metadata: BTreeMap::new(),
+    };
+    let born = super::order::Birth {
+        merchant: merchant.clone(),
+        provider: provider.clone(),
+        account: account.clone(),
+        trace: birth.trace.clone(),
+        attempt: String::new(),
+        now: birth.now,
+    };
+    let id = OrderId::of_payment(provider, account, &evidence.payment_id);
+    let mut order = Order::named(id, born, command);
+    order.attempt_until = birth.now;
+    order.deposit = evidence.deposit.clone();
+    order.transaction_id = evidence.transaction_id.clone();
+    let reason = match evidence.source {
+        Source::Operator => Reason::Manual,
+        _ if meant_for.is_some() => Reason::PaidTwice,
+        _ => Reason::PaidExact,
+    };
+    let payment = payment(evidence, received, PaymentFate::Credited);
+    let books = OrderBooks { received, credited: received, payments: vec![payment] };
+    let change = Change { books: Some(books), ..change(evidence, Some(reason), birth.now) };
+    let mut order = order.moved(OrderState::Success, change);
+    order.due_at = None;
+    let owner = (merchant.clone(), user.clone());
+    match Entry::credit(owner, provider.clone(), received, Money::zero(received.currency())) {
+        Ok(entry) => Decision::Make { order: Box::new(order), entry: Box::new(entry), noted },
+        Err(_) => Decision::Park(ParkReason::NothingReceived),
+    }
+}
+
+fn payment(evidence: &Evidence, amount: Money, fate: PaymentFate) -> Payment {
+    Payment {
+        id: evidence.payment_id.clone(),
+        amount,
+        dust: evidence.dust,
+        transaction_id: evidence.transaction_id.clone(),
+        at: evidence.observed_at,
+        fate,
     }
 }
 
@@ -125,53 +295,243 @@ fn paid(
     if received.minor() <= 0 {
         return Decision::Park(ParkReason::NothingReceived);
     }
-    if let Some(known) = &order.payment_id {
-        return match (known == &evidence.payment_id, received == order.received) {
-            (true, true) => Decision::AlreadyDone,
-            (true, false) => Decision::Park(ParkReason::AmountConflict),
-            (false, _) if order.state == OrderState::Review => {
-                Decision::Park(ParkReason::UnderReview)
-            }
-            (false, _) => Decision::Park(ParkReason::SecondPayment),
+    let by_hand = evidence.source == Source::Operator;
+    if let Some(known) = order.payment(&evidence.payment_id) {
+        return match known.fate {
+            _ if known.amount != received => Decision::Park(ParkReason::AmountConflict),
+            PaymentFate::Review if by_hand => credit_review(order, evidence, now),
+            PaymentFate::Aside if by_hand => elsewhere(order, evidence, received, now),
+            _ => Decision::AlreadyDone,
         };
     }
     if evidence.stale {
         return Decision::Park(ParkReason::Stale);
     }
+    match order.state {
+        OrderState::Success if policy.second_payment == Disposal::Credit => {
+            elsewhere(order, evidence, received, now)
+        }
+        OrderState::Success => note(order, evidence, received, ParkReason::SecondPayment),
+        OrderState::Review => note(order, evidence, received, ParkReason::UnderReview),
+        OrderState::Created
+        | OrderState::Pending
+        | OrderState::Failed
+        | OrderState::Cancelled
+        | OrderState::Expired => first_or_next(order, evidence, received, (policy, now)),
+    }
+}
+
+/// What the sum of all payments so far comes to.
+enum Verdict {
+    Credit,
+    Wait,
+    Hold(ParkReason),
+}
+
+fn verdict(order: &Order, total: Money, policy: Policy, late: bool) -> Verdict {
+    let off = total.minor().abs_diff(order.amount.minor());
+    let mismatch = match total.minor().cmp(&order.amount.minor()) {
+        _ if off <= u128::from(policy.tolerance) => None,
+        Ordering::Equal => None,
+        Ordering::Greater => {
+            (policy.over() == Disposal::Review).then_some(Verdict::Hold(ParkReason::AmountMismatch))
+        }
+        Ordering::Less => match policy.amount {
+            AmountPolicy::CreditReceived => None,
+            AmountPolicy::Accumulate if !late => Some(Verdict::Wait),
+            AmountPolicy::Accumulate | AmountPolicy::Exact => {
+                Some(Verdict::Hold(ParkReason::AmountMismatch))
+            }
+        },
+    };
+    let late = late && policy.late_payment == Disposal::Review;
+    mismatch.unwrap_or(if late { Verdict::Hold(ParkReason::Late) } else { Verdict::Credit })
+}
+
+/// A payment for an order that is not paid yet: alone, or with the parts that came before.
+fn first_or_next(
+    order: &Order,
+    evidence: &Evidence,
+    received: Money,
+    (policy, now): (Policy, Timestamp),
+) -> Decision {
     let late = !order.state.is_open();
-    let reason = match received.minor().cmp(&order.amount.minor()) {
+    let Ok(total) = order.received.checked_add(received) else {
+        return Decision::Park(ParkReason::AmountMismatch);
+    };
+    let reason = match total.minor().cmp(&order.amount.minor()) {
+        _ if evidence.source == Source::Operator => Reason::Manual,
         _ if late => Reason::PaidLate,
-        std::cmp::Ordering::Less => Reason::PaidUnder,
-        std::cmp::Ordering::Equal => Reason::PaidExact,
-        std::cmp::Ordering::Greater => Reason::PaidOver,
+        Ordering::Less => Reason::PaidUnder,
+        Ordering::Equal => Reason::PaidExact,
+        Ordering::Greater => Reason::PaidOver,
     };
-    let mismatch = policy.amount == AmountPolicy::Exact && received != order.amount;
-    let held = if mismatch {
-        Some(ParkReason::AmountMismatch)
-    } else {
-        (late && policy.late_payment == LatePolicy::Review).then_some(ParkReason::Late)
+    let mut payments = order.payments.clone();
+    if payments.len() >= PAYMENTS_MAX {
+        return Decision::Park(ParkReason::TooMany);
+    }
+    let verdict = verdict(order, total, policy, late);
+    let (event, fate) = match verdict {
+        Verdict::Credit => (OrderEvent::Settle, PaymentFate::Credited),
+        Verdict::Wait => (OrderEvent::Partial, PaymentFate::Held),
+        Verdict::Hold(_) => (OrderEvent::Hold, PaymentFate::Review),
     };
-    let event = if held.is_some() { OrderEvent::Hold } else { OrderEvent::Settle };
     let Step::Move(to) = order.state.on(event) else {
         return Decision::Park(ParkReason::UnderReview);
     };
-    let credited = if held.is_some() { order.credited } else { received };
-    let money = Some((received, credited));
-    let mut next = order.moved(to, Change { money, ..change(evidence, Some(reason), now) });
-    next.payment_id = Some(evidence.payment_id.clone());
-    next.due_at = None;
-    if let Some(reason) = held {
-        return Decision::Hold { order: Box::new(next), reason };
+    payments.push(payment(evidence, received, fate));
+    let credits = matches!(verdict, Verdict::Credit);
+    if credits {
+        payments.iter_mut().for_each(|payment| payment.fate = PaymentFate::Credited);
     }
-    let (merchant, user) = (order.merchant.clone(), order.user.clone());
-    match Entry::credit(merchant, user, order.provider.clone(), received) {
+    let credited = if credits { total } else { order.credited };
+    let books = OrderBooks { received: total, credited, payments };
+    let change = Change { books: Some(books), ..change(evidence, Some(reason), now) };
+    let mut next = order.moved(to, change);
+    if !next.state.is_open() {
+        next.due_at = None;
+    }
+    let (owner, provider) = ((order.merchant.clone(), order.user.clone()), order.provider.clone());
+    let entry = match verdict {
+        Verdict::Hold(reason) => return Decision::Hold { order: Box::new(next), reason },
+        Verdict::Credit => Entry::credit(owner, provider, total, order.received),
+        Verdict::Wait => Entry::hold(provider, received),
+    };
+    match (entry, credits) {
+        (Ok(entry), true) => Decision::Settle { order: Box::new(next), entry: Box::new(entry) },
+        (Ok(entry), false) => Decision::Part { order: Box::new(next), entry: Box::new(entry) },
+        (Err(_), _) => Decision::Park(ParkReason::NothingReceived),
+    }
+}
+
+/// Puts a payment aside that the order does not need, with a line on the order.
+fn note(order: &Order, evidence: &Evidence, received: Money, reason: ParkReason) -> Decision {
+    match noted(order, evidence, received, PaymentFate::Aside) {
+        Some(order) => Decision::Note { order, reason },
+        None => Decision::Park(reason),
+    }
+}
+
+/// The order with a line for a payment that is not its own; `None` when it has too many.
+fn noted(
+    order: &Order,
+    evidence: &Evidence,
+    received: Money,
+    fate: PaymentFate,
+) -> Option<Box<Order>> {
+    let mut next = Box::new(order.clone());
+    match next.payments.iter_mut().find(|payment| payment.id == evidence.payment_id) {
+        Some(known) => known.fate = fate,
+        None if order.payments.len() >= PAYMENTS_MAX => return None,
+        None => next.payments.push(payment(evidence, received, fate)),
+    }
+    Some(next)
+}
+
+/// Credits a payment that was meant for `order`, which does not need it, with an order of its own.
+fn elsewhere(order: &Order, evidence: &Evidence, received: Money, now: Timestamp) -> Decision {
+    let noted = noted(order, evidence, received, PaymentFate::Elsewhere);
+    let birth = Birth { trace: &order.trace, now };
+    make((&order.merchant, &order.user), evidence, received, &birth, Some(order), noted)
+}
+
+/// What a person credits of an order in review: everything that waits with it.
+fn credit_review(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
+    if order.state == OrderState::Success {
+        return Decision::AlreadyDone;
+    }
+    let waiting = |fate| {
+        let of_fate = order.payments.iter().filter(move |payment| payment.fate == fate);
+        of_fate.map(|payment| payment.amount.minor()).sum::<i128>()
+    };
+    let currency = order.amount.currency();
+    let held = Money::new(waiting(PaymentFate::Held), currency);
+    let Ok(total) = held.checked_add(Money::new(waiting(PaymentFate::Review), currency)) else {
+        return Decision::Park(ParkReason::AmountConflict);
+    };
+    let (Step::Move(to), OrderState::Review) = (order.state.on(OrderEvent::Settle), order.state)
+    else {
+        return Decision::Park(ParkReason::NothingReceived);
+    };
+    let mut payments = order.payments.clone();
+    for payment in &mut payments {
+        if matches!(payment.fate, PaymentFate::Held | PaymentFate::Review) {
+            payment.fate = PaymentFate::Credited;
+        }
+    }
+    let books = OrderBooks { received: order.received, credited: total, payments };
+    let change = Change { books: Some(books), ..change(evidence, Some(Reason::Manual), now) };
+    let mut next = order.moved(to, change);
+    next.due_at = None;
+    let owner = (order.merchant.clone(), order.user.clone());
+    match Entry::credit(owner, order.provider.clone(), total, held) {
         Ok(entry) => Decision::Settle { order: Box::new(next), entry: Box::new(entry) },
         Err(_) => Decision::Park(ParkReason::NothingReceived),
     }
 }
 
+/// Decides what it does to `order` that a person does not credit what `evidence` brought: the order
+/// afterwards, if it changes.
+pub fn refuse(order: &Order, evidence: &Evidence, now: Timestamp) -> Option<Order> {
+    let known = order.payment(&evidence.payment_id).map(|payment| payment.fate);
+    let with_order = match (order.state, evidence.kind, known) {
+        (OrderState::Review, _, Some(PaymentFate::Review))
+        | (OrderState::Review, EvidenceKind::TimedOut | EvidenceKind::Declined, _) => true,
+        (_, _, Some(PaymentFate::Aside)) => false,
+        _ => return None,
+    };
+    let mut payments = order.payments.clone();
+    for payment in &mut payments {
+        let with_it = matches!(payment.fate, PaymentFate::Held | PaymentFate::Review);
+        if (with_order && with_it) || (!with_order && payment.id == evidence.payment_id) {
+            payment.fate = PaymentFate::Refused;
+        }
+    }
+    if !with_order {
+        return Some(Order { payments, ..order.clone() });
+    }
+    let Step::Move(to) = order.state.on(OrderEvent::Reject) else { return None };
+    let books = OrderBooks { received: order.received, credited: order.credited, payments };
+    let change = Change { books: Some(books), ..change(evidence, Some(Reason::Manual), now) };
+    Some(order.moved(to, change))
+}
+
+/// Decides about parked evidence that a person credits to a user: with an order of its own.
+pub fn credit_user(
+    owner: (&MerchantId, &UserId),
+    evidence: &Evidence,
+    birth: &Birth<'_>,
+) -> Decision {
+    match evidence.kind {
+        EvidenceKind::Paid(received) if received.minor() > 0 => {
+            make(owner, evidence, received, birth, None, None)
+        }
+        _ => Decision::Park(ParkReason::NothingReceived),
+    }
+}
+
+/// The order's time is over and a part of its money is there: a person decides.
+fn timed_out(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
+    let over = order.state.is_open() && order.expires_at <= now;
+    if !over || order.received.minor() == 0 {
+        return Decision::AlreadyDone;
+    }
+    incomplete(order, evidence, Reason::PaidUnder, now)
+}
+
+/// Into review with the part of the money that has come.
+fn incomplete(order: &Order, evidence: &Evidence, reason: Reason, now: Timestamp) -> Decision {
+    let Step::Move(to) = order.state.on(OrderEvent::Hold) else { return Decision::AlreadyDone };
+    let mut next = order.moved(to, change(evidence, Some(reason), now));
+    next.due_at = None;
+    Decision::Hold { order: Box::new(next), reason: ParkReason::Incomplete }
+}
+
 fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
     match order.state.on(OrderEvent::Decline) {
+        Step::Move(_) if order.received.minor() > 0 => {
+            incomplete(order, evidence, Reason::ProviderDeclined, now)
+        }
         Step::Move(to) => {
             let mut next = order.moved(to, change(evidence, Some(Reason::ProviderDeclined), now));
             next.due_at = next.next_check(now);
@@ -189,7 +549,7 @@ fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
 
 fn change(evidence: &Evidence, reason: Option<Reason>, at: Timestamp) -> Change<'static> {
     let evidence_id = Some(evidence.identity());
-    Change { reason, actor: evidence.source.as_str(), evidence: evidence_id, money: None, at }
+    Change { reason, actor: evidence.source.as_str(), evidence: evidence_id, books: None, at }
 }
 
 #[cfg(test)]
@@ -198,16 +558,12 @@ mod tests {
 
     use super::*;
     use crate::domain::order::Birth;
-    use crate::domain::{
-        CreateOrder, Currency, IdempotencyKey, MerchantId, ProviderName, Source, TraceId, UserId,
-    };
+    use crate::domain::{Currency, IdempotencyKey, ProviderName, TraceId};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-    const EXACT: Policy = Policy { amount: AmountPolicy::Exact, late_payment: LatePolicy::Credit };
-    const RECEIVED: Policy =
-        Policy { amount: AmountPolicy::CreditReceived, late_payment: LatePolicy::Credit };
-    const LATE_REVIEW: Policy =
-        Policy { amount: AmountPolicy::CreditReceived, late_payment: LatePolicy::Review };
+    const EXACT: Policy = Policy::EXACT;
+    const RECEIVED: Policy = Policy { amount: AmountPolicy::CreditReceived, ..EXACT };
+    const LATE_REVIEW: Policy = Policy { late_payment: Disposal::Review, ..RECEIVED };
 
     fn usdt(minor: i128) -> Money {
         Money::new(minor, Currency::Usdt)
@@ -216,7 +572,6 @@ mod tests {
     fn order(state: OrderState) -> Order {
         let birth = Birth {
             merchant: MerchantId::parse("m").unwrap(),
-            key: &IdempotencyKey::parse("k").unwrap(),
             provider: ProviderName::parse("trader").unwrap(),
             account: "APP".to_owned(),
             trace: TraceId::parse("t").unwrap(),
@@ -232,7 +587,7 @@ mod tests {
             expires_in: Duration::from_secs(1_800),
             metadata: Default::default(),
         };
-        Order { state, ..Order::new(birth, command) }
+        Order { state, ..Order::new(&IdempotencyKey::parse("k").unwrap(), birth, command) }
     }
 
     fn evidence(kind: EvidenceKind) -> Evidence {
@@ -268,8 +623,20 @@ mod tests {
         };
         match decision {
             Decision::Settle { order: after, entry } => {
-                assert_eq!(entry.legs()[0].amount, after.credited);
+                assert_eq!(entry.amount(), after.credited);
                 order(after)
+            }
+            Decision::Part { order: after, entry } => {
+                assert_eq!(entry.kind().as_str(), "HOLD");
+                format!("{} part", order(after))
+            }
+            Decision::Make { order: made, entry, noted } => {
+                assert_eq!(entry.amount(), made.credited);
+                let noted = noted.as_ref().map_or("-", |order| order.state.as_str());
+                format!("{} made, noted on {noted}", order(made))
+            }
+            Decision::Note { order: after, reason } => {
+                format!("{} noted:{}", order(after), reason.as_str())
             }
             Decision::Hold { order: after, reason } => {
                 format!("{} held:{}", order(after), reason.as_str())
@@ -318,7 +685,7 @@ mod tests {
         assert_eq!(again(&Evidence { stale: true, ..paid(500) }), "done");
         assert_eq!(again(&paid(900)), "parked:amount_conflict");
         let second = Evidence { payment_id: "other".to_owned(), ..paid(500) };
-        assert_eq!(again(&second), "parked:second_payment");
+        assert_eq!(again(&second), "SUCCESS paid_exact 500 500 noted:second_payment");
         assert_eq!(again(&evidence(EvidenceKind::Declined)), "parked:declined_late");
         assert_eq!((settled.version, settled.due_at, settled.history.len()), (2, None, 1));
     }
@@ -334,7 +701,7 @@ mod tests {
         assert_eq!(again(&paid(1)), "done");
         assert_eq!(again(&paid(500)), "parked:amount_conflict");
         let second = Evidence { payment_id: "other".to_owned(), ..paid(500) };
-        assert_eq!(again(&second), "parked:under_review");
+        assert_eq!(again(&second), "REVIEW paid_under 1 0 noted:under_review");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::hash::{crockford, digest};
 use super::ids::{OrderId, ProviderName, UserMark};
 use super::money::Money;
-use super::order::Deposit;
+use super::order::{Deposit, Order};
 use super::time::Timestamp;
 
 /// Who brought the evidence.
@@ -53,6 +53,8 @@ pub enum EvidenceKind {
     Declined,
     /// Something arrived in a currency that we do not take: never credited, whatever its name.
     Unlisted,
+    /// The order's time ran out while a part of its money was there. Ours, not the provider's.
+    TimedOut,
     /// Authentic, but of a kind that we do not know.
     Unrecognised,
 }
@@ -64,6 +66,7 @@ impl EvidenceKind {
             EvidenceKind::Paid(_) => "paid",
             EvidenceKind::Declined => "declined",
             EvidenceKind::Unlisted => "unlisted",
+            EvidenceKind::TimedOut => "timed_out",
             EvidenceKind::Unrecognised => "unrecognised",
         }
     }
@@ -130,6 +133,27 @@ pub struct Evidence {
 pub const RAW_BYTES_MAX: usize = 400;
 
 impl Evidence {
+    /// That the time of `order` is over while a part of its money is there.
+    pub fn time_out(order: &Order, now: Timestamp) -> Evidence {
+        let payment_id = format!("expired-{}", order.id);
+        Evidence {
+            provider: order.provider.clone(),
+            account: order.account.clone(),
+            digest: digest("recharge/time-out/v1", &[order.id.as_str().as_bytes()]),
+            payment_id,
+            order_id: Some(order.id.clone()),
+            deposit: None,
+            transaction_id: None,
+            user_mark: None,
+            kind: EvidenceKind::TimedOut,
+            dust: None,
+            source: Source::Expiry,
+            stale: false,
+            observed_at: now,
+            raw: String::new(),
+        }
+    }
+
     /// The order's id, for logs; empty without one.
     pub fn order_text(&self) -> &str {
         self.order_id.as_ref().map_or("", OrderId::as_str)
@@ -139,7 +163,9 @@ impl Evidence {
     pub fn identity(&self) -> String {
         let amount = match self.kind {
             EvidenceKind::Paid(money) => format!("{}{}", money.minor(), money.currency().code()),
-            EvidenceKind::Declined | EvidenceKind::Unlisted => String::new(),
+            EvidenceKind::Declined | EvidenceKind::Unlisted | EvidenceKind::TimedOut => {
+                String::new()
+            }
             // Nobody knows what it says, so only the same bytes are the same statement.
             EvidenceKind::Unrecognised => crockford(&self.digest, 51),
         };

@@ -82,6 +82,12 @@ identifier!(
     |text| text.len() == 26 && text.starts_with('M') && is_crockford(&text[1..])
 );
 
+identifier!(
+    /// A review: 26 Crockford base32 digits, the identity of the statement that waits for a person.
+    ReviewId,
+    |text| text.len() == 26 && is_crockford(text)
+);
+
 impl TraceId {
     /// For a request that nobody has named.
     pub fn untraced() -> TraceId {

@@ -12,6 +12,8 @@ pub enum Account {
     User(MerchantId, UserId),
     /// What a provider has received for us.
     Provider(ProviderName),
+    /// Partial payments that wait for the rest.
+    Partial,
 }
 
 impl fmt::Display for Account {
@@ -19,6 +21,7 @@ impl fmt::Display for Account {
         match self {
             Account::User(merchant, user) => write!(f, "user/{merchant}/{user}"),
             Account::Provider(name) => write!(f, "provider/{name}"),
+            Account::Partial => f.write_str("suspense/partial"),
         }
     }
 }
@@ -28,6 +31,8 @@ impl fmt::Display for Account {
 pub enum EntryKind {
     /// A confirmed payment, booked to the user.
     Credit,
+    /// A confirmed payment of a part, booked to suspense until the rest has come.
+    Hold,
 }
 
 impl EntryKind {
@@ -35,6 +40,7 @@ impl EntryKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             EntryKind::Credit => "CREDIT",
+            EntryKind::Hold => "HOLD",
         }
     }
 }
@@ -52,23 +58,44 @@ pub struct Leg {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     kind: EntryKind,
-    legs: [Leg; 2],
+    amount: Money,
+    held: Money,
+    legs: Vec<Leg>,
 }
 
 impl Entry {
-    /// A confirmed payment of `amount` through `provider`, credited to the user. Positive amounts only.
+    /// A confirmed payment of `amount` through `provider`, credited to the user. Of it, `held` was booked
+    /// to suspense before. Positive amounts only.
     pub fn credit(
-        merchant: MerchantId,
-        user: UserId,
+        (merchant, user): (MerchantId, UserId),
         provider: ProviderName,
         amount: Money,
+        held: Money,
     ) -> Result<Entry, MoneyError> {
+        let fresh = amount.checked_add(held.checked_neg()?)?;
+        if amount.minor() <= 0 || held.minor() < 0 || fresh.minor() < 0 {
+            return Err(MoneyError::Malformed);
+        }
+        let mut legs = vec![Leg { account: Account::User(merchant, user), amount }];
+        if fresh.minor() > 0 || held.minor() == 0 {
+            let account = Account::Provider(provider);
+            legs.push(Leg { account, amount: fresh.checked_neg()? });
+        }
+        if held.minor() > 0 {
+            legs.push(Leg { account: Account::Partial, amount: held.checked_neg()? });
+        }
+        Ok(Entry { kind: EntryKind::Credit, amount, held, legs })
+    }
+
+    /// A confirmed payment of a part, kept until the rest has come. Positive amounts only.
+    pub fn hold(provider: ProviderName, amount: Money) -> Result<Entry, MoneyError> {
         if amount.minor() <= 0 {
             return Err(MoneyError::Malformed);
         }
         let given = Leg { account: Account::Provider(provider), amount: amount.checked_neg()? };
-        let gained = Leg { account: Account::User(merchant, user), amount };
-        Ok(Entry { kind: EntryKind::Credit, legs: [gained, given] })
+        let kept = Leg { account: Account::Partial, amount };
+        let held = Money::zero(amount.currency());
+        Ok(Entry { kind: EntryKind::Hold, amount, held, legs: vec![kept, given] })
     }
 
     /// What the entry is for.
@@ -76,8 +103,18 @@ impl Entry {
         self.kind
     }
 
-    /// Both sides; their amounts sum to zero.
-    pub const fn legs(&self) -> &[Leg; 2] {
+    /// What the user gains, or suspense.
+    pub const fn amount(&self) -> Money {
+        self.amount
+    }
+
+    /// Of a credit, what had been in suspense before.
+    pub const fn held(&self) -> Money {
+        self.held
+    }
+
+    /// All sides; their amounts sum to zero.
+    pub fn legs(&self) -> &[Leg] {
         &self.legs
     }
 }
@@ -87,27 +124,42 @@ mod tests {
     use super::*;
     use crate::domain::money::Currency;
 
-    fn credit(minor: i128) -> Result<Entry, MoneyError> {
-        Entry::credit(
-            MerchantId::parse("m").unwrap(),
-            UserId::parse("u").unwrap(),
-            ProviderName::parse("trader").unwrap(),
-            Money::new(minor, Currency::Usdt),
-        )
+    fn usdt(minor: i128) -> Money {
+        Money::new(minor, Currency::Usdt)
+    }
+
+    fn credit(minor: i128, held: i128) -> Result<Entry, MoneyError> {
+        let owner = (MerchantId::parse("m").unwrap(), UserId::parse("u").unwrap());
+        Entry::credit(owner, ProviderName::parse("trader").unwrap(), usdt(minor), usdt(held))
+    }
+
+    #[track_caller]
+    fn check(entry: &Entry, wanted: &[(&str, i128)]) {
+        let legs: Vec<_> =
+            entry.legs().iter().map(|leg| (leg.account.to_string(), leg.amount.minor())).collect();
+        let wanted: Vec<_> =
+            wanted.iter().map(|(name, minor)| ((*name).to_owned(), *minor)).collect();
+        assert_eq!(legs, wanted);
+        assert_eq!(legs.iter().map(|(_, minor)| minor).sum::<i128>(), 0);
     }
 
     #[test]
     fn legs_sum_to_zero_and_name_their_accounts() {
-        let entry = credit(5).unwrap();
-        let [gained, given] = entry.legs();
-        assert_eq!(gained.amount.checked_add(given.amount).unwrap().minor(), 0);
-        assert_eq!(gained.account.to_string(), "user/m/u");
-        assert_eq!(given.account.to_string(), "provider/trader");
+        check(&credit(5, 0).unwrap(), &[("user/m/u", 5), ("provider/trader", -5)]);
+        let both = [("user/m/u", 5), ("provider/trader", -2), ("suspense/partial", -3)];
+        check(&credit(5, 3).unwrap(), &both);
+        assert_eq!(credit(5, 3).unwrap().held().minor(), 3);
+        check(&credit(5, 5).unwrap(), &[("user/m/u", 5), ("suspense/partial", -5)]);
+        let hold = Entry::hold(ProviderName::parse("trader").unwrap(), usdt(3)).unwrap();
+        check(&hold, &[("suspense/partial", 3), ("provider/trader", -3)]);
+        assert_eq!((hold.kind().as_str(), hold.held().minor()), ("HOLD", 0));
     }
 
     #[test]
     fn nothing_and_less_is_no_credit() {
-        assert!(credit(0).is_err());
-        assert!(credit(-1).is_err());
+        for (minor, held) in [(0, 0), (-1, 0), (5, 6), (5, -1)] {
+            assert!(credit(minor, held).is_err(), "{minor} {held}");
+        }
+        assert!(Entry::hold(ProviderName::parse("trader").unwrap(), usdt(0)).is_err());
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::ids::UserId;
+use super::policy::MerchantPolicy;
 
 /// Who a merchant's users are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +33,8 @@ pub struct Merchant {
     pub burst: u32,
     /// Users for whom nothing is created.
     pub suspended_users: BTreeSet<UserId>,
+    /// Its own rules for money that does not match.
+    pub policy: MerchantPolicy,
 }
 
 impl Default for Merchant {
@@ -42,6 +45,7 @@ impl Default for Merchant {
             creates_per_second: 50,
             burst: 100,
             suspended_users: BTreeSet::new(),
+            policy: MerchantPolicy::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod command;
 pub mod evidence;
+pub mod explain;
 pub mod hash;
 pub mod ids;
 pub mod ledger;
@@ -14,20 +15,24 @@ pub mod notice;
 pub mod order;
 pub mod policy;
 pub mod retry;
+pub mod review;
 pub mod state;
 pub mod time;
 
 pub use apply::{Decision, ParkReason, apply};
 pub use command::CreateOrder;
 pub use evidence::{Dust, Evidence, EvidenceKind, Source};
+pub use explain::{ClientCan, Explanation, NextStep, ProviderSays, Situation};
 pub use ids::{
-    IdempotencyKey, MerchantId, OrderId, OrderReference, ProviderName, TraceId, UserId, UserMark,
+    IdempotencyKey, MerchantId, OrderId, OrderReference, ProviderName, ReviewId, TraceId, UserId,
+    UserMark,
 };
 pub use ledger::{Account, Entry, EntryKind};
 pub use merchant::{Merchant, UserAccess};
 pub use money::{Currency, Money, MoneyError};
 pub use notice::{Notice, NoticeKind};
-pub use order::{Deposit, Order, Transition};
-pub use policy::Policy;
+pub use order::{Deposit, Order, Payment, PaymentFate, Transition};
+pub use policy::{AmountPolicy, Disposal, MerchantPolicy, Policy};
+pub use review::{Action, Review, ReviewState, Ruled, Ruling};
 pub use state::{OrderEvent, OrderState, Reason, Step};
 pub use time::Timestamp;

@@ -4,8 +4,8 @@
 
 use super::hash::{crockford, digest};
 use super::ids::OrderId;
-use super::order::Order;
-use super::state::OrderState;
+use super::order::{Order, Transition};
+use super::state::{OrderState, Reason};
 
 /// What has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,16 +20,19 @@ pub enum NoticeKind {
     Cancelled,
     /// Money waits for a person.
     Review,
+    /// A part has arrived; the rest is waited for.
+    PartiallyPaid,
 }
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [NoticeKind; 5] = [
+    pub const ALL: [NoticeKind; 6] = [
         NoticeKind::Succeeded,
         NoticeKind::Failed,
         NoticeKind::Expired,
         NoticeKind::Cancelled,
         NoticeKind::Review,
+        NoticeKind::PartiallyPaid,
     ];
 
     /// The `type` of the notification.
@@ -40,6 +43,7 @@ impl NoticeKind {
             NoticeKind::Expired => "recharge.expired",
             NoticeKind::Cancelled => "recharge.cancelled",
             NoticeKind::Review => "recharge.review",
+            NoticeKind::PartiallyPaid => "recharge.partially_paid",
         }
     }
 
@@ -48,9 +52,12 @@ impl NoticeKind {
         NoticeKind::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// What arriving in `state` means to the merchant.
-    pub const fn of(state: OrderState) -> Option<NoticeKind> {
-        match state {
+    /// What a transition means to the merchant.
+    pub const fn of(step: &Transition) -> Option<NoticeKind> {
+        match step.to {
+            OrderState::Pending if matches!(step.reason, Some(Reason::PaidUnder)) => {
+                Some(NoticeKind::PartiallyPaid)
+            }
             OrderState::Created | OrderState::Pending => None,
             OrderState::Review => Some(NoticeKind::Review),
             OrderState::Success => Some(NoticeKind::Succeeded),
@@ -88,14 +95,19 @@ impl Notice {
 impl Order {
     /// The notices of this order so far, oldest first.
     pub fn notices(&self) -> Vec<Notice> {
-        let told = self.history.iter().enumerate().filter_map(|(position, step)| {
-            NoticeKind::of(step.to).map(|kind| (position, step, kind))
-        });
+        let told =
+            self.history.iter().enumerate().filter_map(|(position, step)| {
+                NoticeKind::of(step).map(|kind| (position, step, kind))
+            });
         told.zip(1..)
             .map(|((position, step, kind), sequence)| {
                 let mut order = self.clone();
                 order.state = step.to;
                 order.reason = step.reason;
+                order.payments.truncate(step.fates.len());
+                for (payment, fate) in order.payments.iter_mut().zip(&step.fates) {
+                    payment.fate = *fate;
+                }
                 order.received = step.received;
                 order.credited = step.credited;
                 order.updated_at = step.at;

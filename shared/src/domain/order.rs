@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::command::CreateOrder;
+use super::evidence::Dust;
 use super::ids::{
     IdempotencyKey, MerchantId, OrderId, OrderReference, ProviderName, TraceId, UserId,
 };
@@ -30,6 +31,83 @@ pub struct Deposit {
     pub network: String,
 }
 
+/// What became of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentFate {
+    /// Waits for the rest of the amount.
+    Held,
+    /// Waits for a person, and the order with it.
+    Review,
+    /// Waits for a person by itself; the order does not.
+    Aside,
+    /// Booked to the user with this order.
+    Credited,
+    /// Booked with another order, by a person or by the rule for second payments.
+    Elsewhere,
+    /// Not to be credited: a person has decided.
+    Refused,
+}
+
+impl PaymentFate {
+    /// Every fate.
+    pub const ALL: [PaymentFate; 6] = [
+        PaymentFate::Held,
+        PaymentFate::Review,
+        PaymentFate::Aside,
+        PaymentFate::Credited,
+        PaymentFate::Elsewhere,
+        PaymentFate::Refused,
+    ];
+
+    /// The letter in the table.
+    pub const fn letter(self) -> char {
+        match self {
+            PaymentFate::Held => 'H',
+            PaymentFate::Review => 'R',
+            PaymentFate::Aside => 'A',
+            PaymentFate::Credited => 'C',
+            PaymentFate::Elsewhere => 'E',
+            PaymentFate::Refused => 'X',
+        }
+    }
+
+    /// Reads the letter.
+    pub fn parse(letter: char) -> Option<PaymentFate> {
+        PaymentFate::ALL.into_iter().find(|fate| fate.letter() == letter)
+    }
+
+    /// The word in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PaymentFate::Held => "HELD",
+            PaymentFate::Review | PaymentFate::Aside => "REVIEW",
+            PaymentFate::Credited => "CREDITED",
+            PaymentFate::Elsewhere => "CREDITED_ELSEWHERE",
+            PaymentFate::Refused => "REFUSED",
+        }
+    }
+}
+
+/// A payment that was proven to have arrived for an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// Its identity within the provider account.
+    pub id: String,
+    /// How much, in the order's currency.
+    pub amount: Money,
+    /// What is finer than the smallest unit.
+    pub dust: Option<Dust>,
+    /// The provider's own number of the transaction.
+    pub transaction_id: Option<String>,
+    /// When its evidence reached us.
+    pub at: Timestamp,
+    /// What became of it.
+    pub fate: PaymentFate,
+}
+
+/// The most payments that an order names; more are put aside without a line here.
+pub const PAYMENTS_MAX: usize = 20;
+
 /// One accepted change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -47,6 +125,8 @@ pub struct Transition {
     pub received: Money,
     /// Booked to the user, afterwards.
     pub credited: Money,
+    /// What had become of each payment, afterwards.
+    pub fates: Vec<PaymentFate>,
     /// When.
     pub at: Timestamp,
 }
@@ -91,8 +171,8 @@ pub struct Order {
     pub received: Money,
     /// Booked to the user.
     pub credited: Money,
-    /// The payment that settled it or holds it in review.
-    pub payment_id: Option<String>,
+    /// Every payment that was proven to have arrived for it, oldest first.
+    pub payments: Vec<Payment>,
     /// The provider's own order number.
     pub transaction_id: Option<String>,
     /// Where the payer sends the money.
@@ -103,6 +183,8 @@ pub struct Order {
     pub attempt_by: String,
     /// When the poller looks at it next; `None` when nothing is left to do.
     pub due_at: Option<Timestamp>,
+    /// Since when the provider has not answered questions about it; `None` when it did last time.
+    pub silent_since: Option<Timestamp>,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// Every accepted transition, oldest first.
@@ -111,10 +193,15 @@ pub struct Order {
 
 impl Order {
     /// A new order in `CREATED`, with the provider call reserved for the caller.
-    pub fn new(birth: Birth<'_>, command: CreateOrder) -> Order {
-        let Birth { merchant, key, provider, account, trace, attempt, now } = birth;
+    pub fn new(key: &IdempotencyKey, birth: Birth, command: CreateOrder) -> Order {
+        Order::named(OrderId::derive(&birth.merchant, key), birth, command)
+    }
+
+    /// The same with an id that no idempotency key has made.
+    pub fn named(id: OrderId, birth: Birth, command: CreateOrder) -> Order {
+        let Birth { merchant, provider, account, trace, attempt, now } = birth;
         Order {
-            id: OrderId::derive(&merchant, key),
+            id,
             fingerprint: command.fingerprint(),
             received: Money::zero(command.amount.currency()),
             credited: Money::zero(command.amount.currency()),
@@ -132,12 +219,13 @@ impl Order {
             state: OrderState::Created,
             reason: None,
             version: 1,
-            payment_id: None,
+            payments: Vec::new(),
             transaction_id: None,
             deposit: None,
             attempt_until: now.plus(ATTEMPT_LEASE),
             attempt_by: attempt,
             due_at: Some(now.plus(FIRST_CHECK_AFTER)),
+            silent_since: None,
             updated_at: now,
             history: Vec::new(),
         }
@@ -146,7 +234,10 @@ impl Order {
     /// This order after `to`, with the transition in its history and the version one higher.
     pub fn moved(&self, to: OrderState, change: Change<'_>) -> Order {
         let mut next = self.clone();
-        (next.received, next.credited) = change.money.unwrap_or((self.received, self.credited));
+        if let Some(books) = change.books {
+            (next.received, next.credited) = (books.received, books.credited);
+            next.payments = books.payments;
+        }
         next.state = to;
         next.reason = change.reason;
         next.version = self.version.saturating_add(1);
@@ -159,9 +250,23 @@ impl Order {
             evidence: change.evidence,
             received: next.received,
             credited: next.credited,
+            fates: next.payments.iter().map(|payment| payment.fate).collect(),
             at: change.at,
         });
         next
+    }
+
+    /// The payment called `id`, if it was proven before.
+    pub fn payment(&self, id: &str) -> Option<&Payment> {
+        self.payments.iter().find(|payment| payment.id == id)
+    }
+
+    /// Whether something has arrived that is not credited and not refused.
+    pub fn has_open_money(&self) -> bool {
+        let open = |payment: &Payment| {
+            matches!(payment.fate, PaymentFate::Held | PaymentFate::Review | PaymentFate::Aside)
+        };
+        self.payments.iter().any(open)
     }
 
     /// When to look at it again after a look at `now`: soon while young, then less and less often
@@ -182,11 +287,9 @@ impl Order {
 
 /// What an order needs besides the command.
 #[derive(Debug)]
-pub struct Birth<'a> {
+pub struct Birth {
     /// The calling merchant.
     pub merchant: MerchantId,
-    /// Its key.
-    pub key: &'a IdempotencyKey,
     /// The chosen provider.
     pub provider: ProviderName,
     /// Our account there.
@@ -208,8 +311,19 @@ pub struct Change<'a> {
     pub actor: &'a str,
     /// The evidence's identity, when there was one.
     pub evidence: Option<String>,
-    /// What has arrived and what is booked afterwards, where that changes.
-    pub money: Option<(Money, Money)>,
+    /// The order's money afterwards, where that changes.
+    pub books: Option<OrderBooks>,
     /// When.
     pub at: Timestamp,
+}
+
+/// An order's money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderBooks {
+    /// Proven to have arrived.
+    pub received: Money,
+    /// Booked to the user.
+    pub credited: Money,
+    /// The payments.
+    pub payments: Vec<Payment>,
 }

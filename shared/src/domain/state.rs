@@ -1,6 +1,6 @@
 //! The order state table: one total function from state and event to what happens. Nothing falls through.
 
-use OrderEvent::{Accept, Cancel, Decline, Expire, Hold, Settle};
+use OrderEvent::{Accept, Cancel, Decline, Expire, Hold, Partial, Reject, Settle};
 use OrderState::{Cancelled, Created, Expired, Failed, Pending, Review, Success};
 
 /// Where an order stands.
@@ -37,6 +37,10 @@ pub enum OrderEvent {
     Cancel,
     /// Its time ran out.
     Expire,
+    /// Proven payment of a part: the rest is waited for.
+    Partial,
+    /// A person has decided that what was held is not credited.
+    Reject,
 }
 
 /// What an event does to a state.
@@ -93,17 +97,20 @@ impl OrderState {
                 Step::Move(Success)
             }
             (Created | Pending | Failed | Cancelled | Expired, Hold) => Step::Move(Review),
+            (Created | Pending, Partial) => Step::Move(Pending),
+            (Review, Reject) => Step::Move(Failed),
             (Pending, Accept)
             | (Review, Hold)
             | (Success, Settle)
             | (Failed, Decline)
             | (Cancelled, Cancel)
             | (Expired, Expire) => Step::AlreadyDone,
-            (Review, Accept | Decline | Cancel | Expire)
-            | (Success, Accept | Decline | Hold | Cancel | Expire)
-            | (Failed, Accept | Cancel | Expire)
-            | (Cancelled, Accept | Decline | Expire)
-            | (Expired, Accept | Decline | Cancel) => Step::Refuse,
+            (Created | Pending, Reject)
+            | (Review, Accept | Decline | Cancel | Expire | Partial)
+            | (Success, Accept | Decline | Hold | Cancel | Expire | Partial | Reject)
+            | (Failed, Accept | Cancel | Expire | Partial | Reject)
+            | (Cancelled, Accept | Decline | Expire | Partial | Reject)
+            | (Expired, Accept | Decline | Cancel | Partial | Reject) => Step::Refuse,
         }
     }
 
@@ -174,7 +181,8 @@ impl Reason {
 mod tests {
     use super::*;
 
-    const EVENTS: [OrderEvent; 6] = [Accept, Decline, Settle, Hold, Cancel, Expire];
+    const EVENTS: [OrderEvent; 8] =
+        [Accept, Decline, Settle, Hold, Cancel, Expire, Partial, Reject];
 
     #[test]
     fn the_whole_grid_is_pinned() {
@@ -193,13 +201,13 @@ mod tests {
         assert_eq!(
             grid,
             [
-                "CREATED: pending failed success review cancelled expired",
-                "PENDING: = failed success review cancelled expired",
-                "REVIEW: - - success = - -",
-                "SUCCESS: - - = - - -",
-                "FAILED: - = success review - -",
-                "CANCELLED: - - success review = -",
-                "EXPIRED: - - success review - =",
+                "CREATED: pending failed success review cancelled expired pending -",
+                "PENDING: = failed success review cancelled expired pending -",
+                "REVIEW: - - success = - - - failed",
+                "SUCCESS: - - = - - - - -",
+                "FAILED: - = success review - - - -",
+                "CANCELLED: - - success review = - - -",
+                "EXPIRED: - - success review - = - -",
             ]
         );
     }

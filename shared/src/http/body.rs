@@ -104,6 +104,9 @@ pub struct Recharge {
     /// that name none.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub payment: Option<Payment>,
+    /// Every payment that was proven to have arrived for the order, oldest first.
+    #[cfg_attr(feature = "openapi", schema(example = json!([])))]
+    pub payments: Vec<ReceivedPayment>,
     /// The merchant's own members, as they were sent.
     #[cfg_attr(feature = "openapi", schema(example = json!({"cart": "c-77"})))]
     pub metadata: BTreeMap<String, String>,
@@ -138,6 +141,279 @@ pub struct Payment {
     /// When the payer's time runs out: RFC 3339, UTC.
     #[cfg_attr(feature = "openapi", schema(format = DateTime, example = "2026-01-01T00:30:00Z"))]
     pub expires_at: String,
+}
+
+/// A payment that was proven to have arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ReceivedPayment {
+    /// Its identity within the provider account.
+    #[cfg_attr(feature = "openapi", schema(example = "900001"))]
+    pub payment_id: String,
+    /// How much, in minor units of the order's currency.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, example = 5_000_000))]
+    pub amount: Minor,
+    /// What of it is finer than the minor unit, as `<units>e-<decimals>`: recorded, never credited.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub dust: Option<String>,
+    /// What became of it.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::PaymentStatus))]
+    pub status: &'static str,
+    /// The provider's own number of the transaction, like its hash on the network.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub transaction_id: Option<String>,
+    /// When its evidence reached us: RFC 3339, UTC.
+    #[cfg_attr(feature = "openapi", schema(format = DateTime, example = "2026-01-01T00:05:00Z"))]
+    pub received_at: String,
+}
+
+/// What `POST /users/{userId}/deposit-addresses` asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateDepositAddresses {
+    /// The payment provider. Left out: the one that is configured as default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "payprotocol"))]
+    pub payment_method: Option<String>,
+}
+
+/// A user's deposit addresses. Whatever arrives there is the user's, without an order before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct DepositAddresses {
+    /// The user.
+    #[cfg_attr(feature = "openapi", schema(example = "u_1001"))]
+    pub user_id: String,
+    /// One per payment provider and network; empty before they were created.
+    pub addresses: Vec<DepositAddress>,
+}
+
+/// Where a user can send money at any time. It belongs to this user for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct DepositAddress {
+    /// The payment provider.
+    #[cfg_attr(feature = "openapi", schema(example = "payprotocol"))]
+    pub payment_method: String,
+    /// The network that the address is on. Money sent on another network does not arrive.
+    #[cfg_attr(feature = "openapi", schema(example = "TRON"))]
+    pub network: String,
+    /// The address.
+    #[cfg_attr(feature = "openapi", schema(example = "TPRN672E5RNG9R6FSNXCNDNV3EQ7G0JAJZ"))]
+    pub address: String,
+}
+
+/// Why the money of an order is or is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ExplanationBody {
+    /// The order.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::OrderId))]
+    pub order_id: String,
+    /// Where the order stands.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::OrderStatus))]
+    pub status: &'static str,
+    /// Why it stands there; `null` while it is on its way.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<super::openapi::Reason>))]
+    pub reason: Option<&'static str>,
+    /// The whole in a word; programs decide by this.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::Situation))]
+    pub situation: &'static str,
+    /// The whole in a sentence or two, for people.
+    #[cfg_attr(feature = "openapi", schema(example = "5.000000 USDT is credited."))]
+    pub explanation: String,
+    /// What was asked for, in minor units.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, example = 5_000_000))]
+    pub amount: Minor,
+    /// The currency of every amount here.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::Currency))]
+    pub currency: &'static str,
+    /// What is proven to have arrived for this order.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, example = 5_000_000))]
+    pub received_amount: Minor,
+    /// What is booked to the user.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, example = 5_000_000))]
+    pub credited_amount: Minor,
+    /// What is known from the provider.
+    pub provider: ProviderView,
+    /// Every payment that arrived.
+    #[cfg_attr(feature = "openapi", schema(example = json!([])))]
+    pub payments: Vec<ReceivedPayment>,
+    /// What happens next by itself; `null` when nothing does.
+    #[cfg_attr(feature = "openapi", schema(required))]
+    pub next: Option<NextView>,
+    /// What the client can do, the most useful first.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<super::openapi::ClientCan>))]
+    pub client_can: Vec<&'static str>,
+}
+
+/// What is known from the provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderView {
+    /// The provider.
+    #[cfg_attr(feature = "openapi", schema(example = "trader"))]
+    pub name: String,
+    /// What it says of the order.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ProviderSays))]
+    pub says: &'static str,
+    /// Since when.
+    #[cfg_attr(feature = "openapi", schema(format = DateTime, example = "2026-01-01T00:05:00Z"))]
+    pub since: String,
+}
+
+/// What happens next by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct NextView {
+    /// What.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::NextStep))]
+    pub what: &'static str,
+    /// When at the earliest; `null` when nobody knows.
+    #[cfg_attr(feature = "openapi", schema(required, format = DateTime, example = "2026-01-01T00:06:00Z"))]
+    pub at: Option<String>,
+}
+
+/// A page of reviews, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ReviewPage {
+    /// The reviews.
+    pub reviews: Vec<ReviewBody>,
+    /// What `cursor` takes to go on; `null` on the last page.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub next_cursor: Option<String>,
+}
+
+/// An authentic statement of a provider that was put aside for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ReviewBody {
+    /// Its id.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ReviewId))]
+    pub review_id: String,
+    /// Where it stands.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ReviewStatus))]
+    pub status: &'static str,
+    /// Why it was put aside.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ParkReason))]
+    pub why: &'static str,
+    /// Whether the payment that it speaks of was booked meanwhile: then nothing is left to credit.
+    #[cfg_attr(feature = "openapi", schema(example = false))]
+    pub booked: bool,
+    /// Whether two people have to decide together.
+    #[cfg_attr(feature = "openapi", schema(example = false))]
+    pub takes_two: bool,
+    /// What the statement says.
+    #[cfg_attr(feature = "openapi", schema(example = "paid"))]
+    pub kind: &'static str,
+    /// How much, in minor units; `null` where it is nothing that could be credited.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<i64>, example = 5_000_000))]
+    pub amount: Option<Minor>,
+    /// The currency of `amount`.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<super::openapi::Currency>))]
+    pub currency: Option<&'static str>,
+    /// What of it is finer than the minor unit, as `<units>e-<decimals>`.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub dust: Option<String>,
+    /// The payment provider.
+    #[cfg_attr(feature = "openapi", schema(example = "trader"))]
+    pub payment_method: String,
+    /// The payment's identity within the provider account.
+    #[cfg_attr(feature = "openapi", schema(example = "900001"))]
+    pub payment_id: String,
+    /// The provider's own number of the transaction.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub transaction_id: Option<String>,
+    /// The order that it names or would make.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<super::openapi::OrderId>))]
+    pub order_id: Option<String>,
+    /// Whose it is, where that is known.
+    #[cfg_attr(feature = "openapi", schema(required, example = "m_demo"))]
+    pub merchant: Option<String>,
+    /// The user, where that is known.
+    #[cfg_attr(feature = "openapi", schema(required, example = "u_1001"))]
+    pub user_id: Option<String>,
+    /// The address that the money came to.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub address: Option<String>,
+    /// The network of the address.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub network: Option<String>,
+    /// What the provider said, without its signature.
+    #[cfg_attr(feature = "openapi", schema(example = "amount=50000&orderid=…"))]
+    pub statement: String,
+    /// When it was put aside: RFC 3339, UTC.
+    #[cfg_attr(feature = "openapi", schema(format = DateTime, example = "2026-01-01T00:05:00Z"))]
+    pub created_at: String,
+    /// What was decided.
+    #[cfg_attr(feature = "openapi", schema(required))]
+    pub decision: Option<DecisionBody>,
+    /// Why a decision could not be carried out; the review is open again.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub refusal: Option<String>,
+}
+
+/// What people have decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionBody {
+    /// What is to be done.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ReviewAction))]
+    pub action: &'static str,
+    /// The order, of `credit_order`.
+    #[cfg_attr(feature = "openapi", schema(required, value_type = Option<super::openapi::OrderId>))]
+    pub order_id: Option<String>,
+    /// The user, of `credit_user`.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub user_id: Option<String>,
+    /// The key of whoever has decided.
+    #[cfg_attr(feature = "openapi", schema(example = "admin"))]
+    pub by: String,
+    /// Why, in their words.
+    #[cfg_attr(feature = "openapi", schema(example = "agreed with the provider"))]
+    pub note: String,
+    /// When.
+    #[cfg_attr(feature = "openapi", schema(format = DateTime, example = "2026-01-01T00:05:00Z"))]
+    pub at: String,
+    /// The key of whoever has agreed; `null` before, and where one person is enough.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub second: Option<String>,
+}
+
+/// What `POST /admin/reviews/{reviewId}/resolve` asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolveReview {
+    /// What is to be done.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ReviewAction))]
+    pub action: String,
+    /// The order, of `credit_order`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<super::openapi::OrderId>))]
+    pub order_id: Option<String>,
+    /// The user, of `credit_user`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "u_1001"))]
+    pub user_id: Option<String>,
+    /// The user's merchant, of `credit_user`; the caller's without this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(example = "m_demo"))]
+    pub merchant: Option<String>,
+    /// Why: 1 to 200 characters, kept with the money.
+    #[cfg_attr(feature = "openapi", schema(example = "agreed with the provider"))]
+    pub note: String,
 }
 
 /// What a merchant is told of an order: the body of a notification, in the form of Standard Webhooks.

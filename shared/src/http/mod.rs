@@ -13,5 +13,8 @@ mod route;
 
 pub use answer::{Answer, File, render, trace_of};
 pub use error::{ApiError, ErrorCode};
-pub use order::{balances_body, ledger_body, notice_body, order_body, orders_body};
+pub use order::{
+    addresses_body, balances_body, explanation_body, ledger_body, notice_body, order_body,
+    orders_body, review_body, reviews_body,
+};
 pub use route::{Route, route};

@@ -5,10 +5,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::body::{
-    Balance as BalanceBody, Balances, Ledger, LedgerEntry, LedgerLeg, Minor, Notification,
-    NotificationData, Payment, Recharge, RechargePage,
+    Balance as BalanceBody, Balances, DecisionBody, DepositAddress, DepositAddresses,
+    ExplanationBody, Ledger, LedgerEntry, LedgerLeg, Minor, NextView, Notification,
+    NotificationData, Payment, ProviderView, ReceivedPayment, Recharge, RechargePage, ReviewBody,
+    ReviewPage,
 };
-use crate::domain::{Money, Notice, Order, OrderState, Reason, Timestamp};
+use crate::domain::{
+    self, Deposit, Money, Notice, Order, OrderState, ProviderName, Reason, Review, Timestamp,
+};
 use crate::store::{Balance, LedgerLine, LedgerPage};
 
 /// RFC 3339, UTC, whole seconds.
@@ -50,6 +54,7 @@ fn recharge(order: &Order) -> Recharge {
         transaction_id: order.transaction_id.clone(),
         order_reference: order.reference.as_ref().map(ToString::to_string),
         payment,
+        payments: received(order),
         metadata: order.metadata.clone(),
         created_at: rfc3339(order.created_at),
         updated_at: rfc3339(order.updated_at),
@@ -58,10 +63,125 @@ fn recharge(order: &Order) -> Recharge {
     }
 }
 
+fn received(order: &Order) -> Vec<ReceivedPayment> {
+    let one = |payment: &domain::Payment| ReceivedPayment {
+        payment_id: payment.id.clone(),
+        amount: minor(payment.amount),
+        dust: payment.dust.map(domain::Dust::text),
+        status: payment.fate.as_str(),
+        transaction_id: payment.transaction_id.clone(),
+        received_at: rfc3339(payment.at),
+    };
+    order.payments.iter().map(one).collect()
+}
+
+/// `GET /recharges/{orderId}/explain`.
+pub fn explanation_body(order: &Order, now: Timestamp) -> Value {
+    let explained = order.explain(now);
+    json(ExplanationBody {
+        order_id: order.id.to_string(),
+        status: order.state.as_str(),
+        reason: order.reason.map(Reason::as_str),
+        situation: explained.situation.as_str(),
+        explanation: explained.sentence,
+        amount: minor(order.amount),
+        currency: order.amount.currency().code(),
+        received_amount: minor(order.received),
+        credited_amount: minor(order.credited),
+        provider: ProviderView {
+            name: order.provider.to_string(),
+            says: explained.provider_says.as_str(),
+            since: rfc3339(explained.since),
+        },
+        payments: received(order),
+        next: explained
+            .next
+            .map(|(what, at)| NextView { what: what.as_str(), at: at.map(rfc3339) }),
+        client_can: explained.client_can.into_iter().map(domain::ClientCan::as_str).collect(),
+    })
+}
+
+/// `POST` and `GET /users/{userId}/deposit-addresses`: by provider.
+pub fn addresses_body(user: &str, known: &[(ProviderName, Vec<Deposit>)]) -> Value {
+    let addresses = known.iter().flat_map(|(provider, deposits)| {
+        deposits.iter().map(|deposit| DepositAddress {
+            payment_method: provider.to_string(),
+            network: deposit.network.clone(),
+            address: deposit.address.clone(),
+        })
+    });
+    json(DepositAddresses { user_id: user.to_owned(), addresses: addresses.collect() })
+}
+
+/// `GET /admin/reviews/{reviewId}`, and the answer to a decision.
+pub fn review_body(review: &Review, booked: bool, two_from: u64) -> Value {
+    json(review_of(review, booked, two_from))
+}
+
+/// `GET /admin/reviews`, oldest first.
+pub fn reviews_body(
+    reviews: &[(Review, bool)],
+    two_from: u64,
+    next_cursor: Option<String>,
+) -> Value {
+    let reviews = reviews.iter().map(|(review, booked)| review_of(review, *booked, two_from));
+    json(ReviewPage { reviews: reviews.collect(), next_cursor })
+}
+
+fn review_of(review: &Review, booked: bool, two_from: u64) -> ReviewBody {
+    let evidence = &review.evidence;
+    let (merchant, user) = review.owner.as_ref().map_or((None, None), |(merchant, user)| {
+        (Some(merchant.to_string()), Some(user.to_string()))
+    });
+    ReviewBody {
+        review_id: review.id.to_string(),
+        status: review.state.as_str(),
+        why: review.why.as_str(),
+        booked,
+        takes_two: review.takes_two(two_from),
+        kind: evidence.kind.as_str(),
+        amount: review.amount.map(minor),
+        currency: review.amount.map(|amount| amount.currency().code()),
+        dust: evidence.dust.map(domain::Dust::text),
+        payment_method: evidence.provider.to_string(),
+        payment_id: evidence.payment_id.clone(),
+        transaction_id: evidence.transaction_id.clone(),
+        order_id: evidence.order_id.as_ref().map(ToString::to_string),
+        merchant,
+        user_id: user,
+        address: evidence.deposit.as_ref().map(|deposit| deposit.address.clone()),
+        network: evidence.deposit.as_ref().map(|deposit| deposit.network.clone()),
+        statement: evidence.raw.clone(),
+        created_at: rfc3339(review.at),
+        decision: review.ruling.as_ref().map(decision_of),
+        refusal: review.refusal.clone(),
+    }
+}
+
+fn decision_of(ruling: &domain::Ruling) -> DecisionBody {
+    let (order, user) = match &ruling.action {
+        domain::Action::CreditOrder(id) => (Some(id.to_string()), None),
+        domain::Action::CreditUser(_, user) => (None, Some(user.to_string())),
+        domain::Action::Reject | domain::Action::Refund => (None, None),
+    };
+    DecisionBody {
+        action: ruling.action.as_str(),
+        order_id: order,
+        user_id: user,
+        by: ruling.by.clone(),
+        note: ruling.note.clone(),
+        at: rfc3339(ruling.at),
+        second: ruling.second.as_ref().map(|(second, _)| second.clone()),
+    }
+}
+
 fn message(order: &Order) -> &'static str {
     match (order.state, order.reason) {
         (OrderState::Created, _) => {
             "recorded; the provider has not confirmed it yet, this goes on by itself"
+        }
+        (OrderState::Pending, Some(Reason::PaidUnder)) => {
+            "a part of the payment has arrived; waiting for the rest"
         }
         (OrderState::Pending, _) => "waiting for the payment",
         (OrderState::Review, _) => "money has arrived that a person must look at",
@@ -72,7 +192,14 @@ fn message(order: &Order) -> &'static str {
             "credited; more arrived than was asked for"
         }
         (OrderState::Success, Some(Reason::PaidLate)) => "credited; the payment came late",
+        (OrderState::Success, Some(Reason::PaidTwice)) => {
+            "credited; a second payment for an order that was paid"
+        }
+        (OrderState::Success, Some(Reason::Manual)) => "credited by a person's decision",
         (OrderState::Success, _) => "paid and credited",
+        (OrderState::Failed, Some(Reason::Manual)) => {
+            "a person has decided not to credit what arrived"
+        }
         (OrderState::Failed, _) => "the provider refused the order",
         (OrderState::Cancelled, _) => "cancelled by the client",
         (OrderState::Expired, _) => "time ran out; a late payment is still watched for",
@@ -114,13 +241,13 @@ pub fn ledger_body(user: &str, page: &LedgerPage, next_cursor: Option<String>) -
 }
 
 fn ledger_entry(line: &LedgerLine) -> LedgerEntry {
-    let [gained, _] = line.entry.legs();
+    let gained = line.entry.amount();
     let legs = line.entry.legs().iter();
     LedgerEntry {
         entry_id: line.entry_id.clone(),
         kind: line.entry.kind().as_str(),
-        amount: minor(gained.amount),
-        currency: gained.amount.currency().code(),
+        amount: minor(gained),
+        currency: gained.currency().code(),
         order_id: line.order.to_string(),
         reason: line.reason.map(Reason::as_str),
         created_at: rfc3339(line.at),
@@ -157,7 +284,8 @@ mod tests {
         let (user, provider) = (UserId::parse("u_1").unwrap(), ProviderName::parse("p").unwrap());
         let line = LedgerLine {
             entry_id: "E1".to_owned(),
-            entry: Entry::credit(merchant, user, provider, amount).unwrap(),
+            entry: Entry::credit((merchant, user), provider, amount, Money::zero(Currency::Usdt))
+                .unwrap(),
             order: OrderId::parse("R0000000000000000000000000").unwrap(),
             reason: None,
             at,

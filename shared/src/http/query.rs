@@ -99,6 +99,40 @@ impl ListLedger {
     }
 }
 
+/// The parameters of `GET /admin/reviews`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListReviews {
+    /// Whether those that are closed are wanted, and not those that are open.
+    pub closed: bool,
+    /// Entries of the page.
+    pub limit: i32,
+    /// Where to go on.
+    pub position: Option<String>,
+    scope: Vec<String>,
+}
+
+impl ListReviews {
+    /// Reads the query of `merchant`'s request.
+    pub fn read(request: &Request, merchant: &MerchantId) -> Result<ListReviews, ApiError> {
+        let given = Parameters::read(request, &["status", "limit", "cursor"])?;
+        let word = |text: &str| match text {
+            "open" => Some(false),
+            "closed" => Some(true),
+            _ => None,
+        };
+        let closed = given.parsed("status", word, "must be open or closed")?.unwrap_or(false);
+        let which = if closed { "closed" } else { "open" };
+        let scope = ["reviews", merchant.as_str(), which].map(str::to_owned).to_vec();
+        let position = given.position(&scope)?;
+        Ok(ListReviews { closed, limit: given.limit()?, position, scope })
+    }
+
+    /// The cursor for the entries after `position`.
+    pub fn cursor(&self, position: &str) -> String {
+        cursor::seal(&borrowed(&self.scope), position)
+    }
+}
+
 fn borrowed(scope: &[String]) -> Vec<&str> {
     scope.iter().map(String::as_str).collect()
 }

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::answer::invocation_of;
 use super::error::{ApiError, ErrorCode};
 use crate::domain::{
-    CreateOrder, Currency, IdempotencyKey, Money, OrderReference, ProviderName, UserId,
+    Action, CreateOrder, Currency, IdempotencyKey, MerchantId, Money, OrderId, OrderReference,
+    ProviderName, UserId,
 };
 use crate::egress::{Destination, Rules};
 use crate::json::Strict;
@@ -83,6 +84,54 @@ pub fn create_order(
         metadata: metadata(&members)?,
     };
     Ok((key, command))
+}
+
+/// Reads `POST /users/{userId}/deposit-addresses`: the provider, if it names one. No body is as good as
+/// an empty one.
+pub fn payment_method(request: &Request) -> Result<Option<ProviderName>, ApiError> {
+    if request.body().is_empty() {
+        return Ok(None);
+    }
+    let members = members(request, &["paymentMethod"])?;
+    optional(&members, "paymentMethod", ProviderName::parse, "is no provider")
+}
+
+/// Reads `POST /admin/reviews/{reviewId}/resolve` of `merchant`: what to do, and why.
+pub fn resolution(request: &Request, merchant: &MerchantId) -> Result<(Action, String), ApiError> {
+    const NAMES: [&str; 5] = ["action", "orderId", "userId", "merchant", "note"];
+    let members = members(request, &NAMES)?;
+    let known = |word: &str| Action::WORDS.contains(&word).then(|| word.to_owned());
+    let issue = format!("must be one of {}", Action::WORDS.join(", "));
+    let action = required(&members, "action", known, &issue)?;
+    let note = |text: &str| {
+        let good = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        good.then(|| text.to_owned())
+    };
+    let note = required(&members, "note", note, "must be 1 to 200 printable characters")?;
+    let wanted: &[&'static str] = match action.as_str() {
+        "credit_order" => &["orderId"],
+        "credit_user" => &["userId", "merchant"],
+        _ => &[],
+    };
+    for name in ["orderId", "userId", "merchant"] {
+        if !wanted.contains(&name) && members.contains_key(name) {
+            return Err(ApiError::field(name, format!("does not go with {action}")));
+        }
+    }
+    let action = match action.as_str() {
+        "credit_order" => {
+            Action::CreditOrder(required(&members, "orderId", OrderId::parse, "is no order id")?)
+        }
+        "credit_user" => {
+            let grammar = "must be 1 to 64 of [A-Za-z0-9_-]";
+            let owner = optional(&members, "merchant", MerchantId::parse, grammar)?;
+            let user = required(&members, "userId", UserId::parse, grammar)?;
+            Action::CreditUser(owner.unwrap_or_else(|| merchant.clone()), user)
+        }
+        "reject" => Action::Reject,
+        _ => Action::Refund,
+    };
+    Ok((action, note))
 }
 
 /// Reads a request that says everything by its path: no body, or an empty object.

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::error::ApiError;
-use crate::domain::{OrderId, ProviderName, UserId};
+use crate::domain::{OrderId, ProviderName, ReviewId, UserId};
 
 /// A request's meaning by verb and path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,18 @@ pub enum Route {
     Recharge(OrderId),
     /// `POST /recharges/{orderId}/cancel`
     Cancel(OrderId),
+    /// `GET /recharges/{orderId}/explain`
+    Explain(OrderId),
+    /// `GET /users/{userId}/deposit-addresses`
+    Addresses(UserId),
+    /// `POST /users/{userId}/deposit-addresses`
+    CreateAddresses(UserId),
+    /// `GET /admin/reviews`
+    Reviews,
+    /// `GET /admin/reviews/{reviewId}`
+    Review(ReviewId),
+    /// `POST /admin/reviews/{reviewId}/resolve`
+    Resolve(ReviewId),
     /// `POST /recharges/callback` and `POST /recharges/callback/{provider}`
     Callback(Option<ProviderName>),
     /// `GET /users/{userId}/balances`
@@ -43,6 +55,11 @@ pub fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         }
         ["recharges", id] => ("GET", OrderId::parse(id).map(Route::Recharge)),
         ["recharges", id, "cancel"] => ("POST", OrderId::parse(id).map(Route::Cancel)),
+        ["recharges", id, "explain"] => ("GET", OrderId::parse(id).map(Route::Explain)),
+        ["users", id, "deposit-addresses"] => return addresses(method, id),
+        ["admin", "reviews"] => ("GET", Some(Route::Reviews)),
+        ["admin", "reviews", id] => ("GET", ReviewId::parse(id).map(Route::Review)),
+        ["admin", "reviews", id, "resolve"] => ("POST", ReviewId::parse(id).map(Route::Resolve)),
         ["users", id, "balances"] => ("GET", UserId::parse(id).map(Route::Balances)),
         ["users", id, "ledger"] => ("GET", UserId::parse(id).map(Route::Ledger)),
         ["health"] => ("GET", Some(Route::Health)),
@@ -63,6 +80,16 @@ fn recharges(method: &Method) -> Result<Route, ApiError> {
         "GET" => Ok(Route::Recharges),
         _ => Err(ApiError::method_not_allowed("GET, POST")),
     }
+}
+
+fn addresses(method: &Method, user: &str) -> Result<Route, ApiError> {
+    let user = UserId::parse(user);
+    let found = match method.as_str() {
+        "POST" => user.map(Route::CreateAddresses),
+        "GET" => user.map(Route::Addresses),
+        _ => return Err(ApiError::method_not_allowed("GET, POST")),
+    };
+    found.ok_or_else(ApiError::not_found)
 }
 
 #[cfg(test)]

@@ -108,7 +108,8 @@ impl ProviderSettings {
         let build = |(name, account): (ProviderName, Account)| {
             let keys = ProviderKeys::new(keys.clone(), name.clone());
             let outbound = outbound.clone();
-            Ok(match account {
+            let policy = account.policy();
+            let provider = match account {
                 Account::Trader(settings) => {
                     let trader = Trader::new(name, *settings, keys, outbound);
                     Arc::new(trader.map_err(|error| SettingsError(error.to_string()))?)
@@ -117,7 +118,11 @@ impl ProviderSettings {
                 Account::Standard(settings) => {
                     Arc::new(Standard::new(name, *settings, keys, outbound)?)
                 }
-            })
+            };
+            if policy.confirm_from.is_some() && !provider.can_query() && !provider.can_list() {
+                return Err(SettingsError::new("confirm_from needs a provider that can be asked"));
+            }
+            Ok(provider)
         };
         self.accounts.into_iter().map(build).collect()
     }

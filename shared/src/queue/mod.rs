@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::domain::{
-    Currency, Deposit, Dust, Evidence, EvidenceKind, Money, OrderId, ProviderName, Source,
-    Timestamp, TraceId, UserMark,
+    Currency, Deposit, Dust, Evidence, EvidenceKind, Money, OrderId, ProviderName, ReviewId,
+    Source, Timestamp, TraceId, UserMark,
 };
 
 /// The version of the message that this code writes; it reads this one only. A member more is no new
@@ -84,7 +84,10 @@ impl SettlementMessage {
         let evidence = &self.evidence;
         let paid = match evidence.kind {
             EvidenceKind::Paid(amount) => Some(amount),
-            EvidenceKind::Declined | EvidenceKind::Unlisted | EvidenceKind::Unrecognised => None,
+            EvidenceKind::Declined
+            | EvidenceKind::Unlisted
+            | EvidenceKind::TimedOut
+            | EvidenceKind::Unrecognised => None,
         };
         let wire = Wire {
             version: VERSION,
@@ -123,6 +126,7 @@ impl SettlementMessage {
                 EvidenceKind::Paid(Money::new(minor, currency))
             }
             ("declined", None, None) => EvidenceKind::Declined,
+            ("timed_out", None, None) => EvidenceKind::TimedOut,
             ("unlisted", None, None) => EvidenceKind::Unlisted,
             ("unrecognised", None, None) => EvidenceKind::Unrecognised,
             _ => return Err(Undecodable("kind")),
@@ -155,6 +159,65 @@ impl SettlementMessage {
     }
 }
 
+/// A decision of people on its way to the worker: which review it is about, and nothing more. What was
+/// decided stands in the review, and the worker checks it there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolutionMessage {
+    /// The request that completed the decision.
+    pub trace: TraceId,
+    /// The review.
+    pub review: ReviewId,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResolutionWire {
+    version: u32,
+    trace_id: String,
+    review: String,
+}
+
+impl ResolutionMessage {
+    /// The message body.
+    pub fn encode(&self) -> String {
+        let (trace_id, review) = (self.trace.to_string(), self.review.to_string());
+        let wire = ResolutionWire { version: VERSION, trace_id, review };
+        serde_json::to_string(&wire).unwrap_or_default()
+    }
+
+    /// Reads a message body.
+    pub fn decode(body: &str) -> Result<ResolutionMessage, Undecodable> {
+        let wire: ResolutionWire =
+            serde_json::from_str(body).map_err(|_| Undecodable("not our message"))?;
+        if wire.version != VERSION {
+            return Err(Undecodable("of another version"));
+        }
+        Ok(ResolutionMessage {
+            trace: TraceId::parse(&wire.trace_id).ok_or(Undecodable("traceId"))?,
+            review: ReviewId::parse(&wire.review).ok_or(Undecodable("review"))?,
+        })
+    }
+}
+
+/// What the settlement queue carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkMessage {
+    /// Evidence.
+    Settlement(Box<SettlementMessage>),
+    /// A decision about a review.
+    Resolution(ResolutionMessage),
+}
+
+impl WorkMessage {
+    /// Reads a message body.
+    pub fn decode(body: &str) -> Result<WorkMessage, Undecodable> {
+        match ResolutionMessage::decode(body) {
+            Ok(resolution) => Ok(WorkMessage::Resolution(resolution)),
+            Err(_) => SettlementMessage::decode(body).map(Box::new).map(WorkMessage::Settlement),
+        }
+    }
+}
+
 fn optional<T>(
     text: Option<String>,
     parse: impl Fn(&str) -> Option<T>,
@@ -178,8 +241,17 @@ impl SettlementQueue {
 
     /// Hands the message over; `Ok` only once the queue has confirmed it.
     pub async fn send(&self, message: &SettlementMessage) -> Result<(), NotConfirmed> {
+        self.send_body(message.encode()).await
+    }
+
+    /// Hands a decision over; `Ok` only once the queue has confirmed it.
+    pub async fn resolve(&self, message: &ResolutionMessage) -> Result<(), NotConfirmed> {
+        self.send_body(message.encode()).await
+    }
+
+    async fn send_body(&self, body: String) -> Result<(), NotConfirmed> {
         let request = self.client.send_message().queue_url(&self.url);
-        let sent = request.message_body(message.encode()).send().await;
+        let sent = request.message_body(body).send().await;
         sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
     }
 }

@@ -13,7 +13,7 @@ use super::cancellation::{ItemFate, Transacted};
 use super::fault::StoreFault;
 use super::orders::token;
 use super::row::{Row, damaged, key, n, parsed, s, text};
-use super::users::user_key;
+use super::users::{user_key, user_pk};
 use super::{Store, StoreError};
 use crate::domain::{Deposit, MerchantId, ProviderName, Timestamp, UserId};
 
@@ -78,6 +78,40 @@ impl Store {
             .await
             .map_err(|error| StoreFault::of(&error))?;
         output.item.as_ref().map_or(Ok(Vec::new()), deposits)
+    }
+
+    /// The user's addresses at every provider; `None` when nothing is known of the user.
+    pub async fn all_addresses(
+        &self,
+        merchant: &MerchantId,
+        user: &UserId,
+    ) -> Result<Option<Vec<(ProviderName, Vec<Deposit>)>>, StoreError> {
+        let mut start = None;
+        let mut known = false;
+        let mut all = Vec::new();
+        loop {
+            let request = self.client.query().table_name(&self.table);
+            let output = request
+                .key_condition_expression("pk = :user")
+                .expression_attribute_values(":user", s(user_pk(merchant, user)))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+                .send()
+                .await
+                .map_err(|error| StoreFault::of(&error))?;
+            for row in output.items() {
+                known = true;
+                let Some(of) = text(row, "sk")?.strip_prefix("A#") else { continue };
+                let provider = of.split_once('#').and_then(|(name, _)| ProviderName::parse(name));
+                let provider = provider.ok_or_else(|| damaged(row, "sk"))?;
+                all.push((provider, deposits(row)?));
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(known.then_some(all));
+            }
+        }
     }
 
     /// Claims the creation of the user's addresses for `by` until `until`.

@@ -10,8 +10,8 @@ use super::row::{
 };
 use super::{DUE_SHARDS, StoreError};
 use crate::domain::{
-    Currency, Deposit, MerchantId, Money, Order, OrderId, OrderReference, OrderState, ProviderName,
-    Reason, TraceId, Transition, UserId,
+    Currency, Deposit, Dust, MerchantId, Money, Order, OrderId, OrderReference, OrderState,
+    Payment, PaymentFate, ProviderName, Reason, TraceId, Transition, UserId,
 };
 
 pub(super) fn order_key(id: &OrderId) -> Row {
@@ -52,7 +52,6 @@ pub(super) fn encode(order: &Order) -> Row {
         ("reference", order.reference.as_ref().map(OrderReference::as_str)),
         ("callbackUrl", order.callback_url.as_deref()),
         ("reason", order.reason.map(Reason::as_str)),
-        ("paymentId", order.payment_id.as_deref()),
         ("transactionId", order.transaction_id.as_deref()),
         ("address", order.deposit.as_ref().map(|deposit| deposit.address.as_str())),
         ("network", order.deposit.as_ref().map(|deposit| deposit.network.as_str())),
@@ -65,6 +64,12 @@ pub(super) fn encode(order: &Order) -> Row {
     if !order.metadata.is_empty() {
         let members = order.metadata.iter().map(|(name, value)| (name.clone(), s(value)));
         put("metadata", AttributeValue::M(members.collect()));
+    }
+    if !order.payments.is_empty() {
+        put("payments", AttributeValue::L(order.payments.iter().map(encode_payment).collect()));
+    }
+    if let Some(since) = order.silent_since {
+        put("silentSince", n(since.millis()));
     }
     if let Some(due_at) = order.due_at {
         put("dueShard", s(due_shard(&order.provider, shard_of(&order.id))));
@@ -100,12 +105,16 @@ pub(super) fn decode(row: &Row) -> Result<Order, StoreError> {
         version: number(row, "version")?,
         received: money(row, "received", currency)?,
         credited: money(row, "credited", currency)?,
-        payment_id: optional_text(row, "paymentId").map(str::to_owned),
+        payments: payments(row, currency)?,
         transaction_id: optional_text(row, "transactionId").map(str::to_owned),
         deposit,
         attempt_until: time(row, "attemptUntil")?,
         attempt_by: text(row, "attemptBy")?.to_owned(),
         due_at: row.contains_key("dueAt").then(|| time(row, "dueAt")).transpose()?,
+        silent_since: row
+            .contains_key("silentSince")
+            .then(|| time(row, "silentSince"))
+            .transpose()?,
         updated_at: time(row, "updatedAt")?,
         history: history(row, currency)?,
     })
@@ -121,6 +130,44 @@ fn metadata(row: &Row) -> Result<BTreeMap<String, String>, StoreError> {
     members.iter().map(member).collect()
 }
 
+fn encode_payment(payment: &Payment) -> AttributeValue {
+    let mut entry = HashMap::from([
+        ("id".to_owned(), s(&payment.id)),
+        ("got".to_owned(), n(payment.amount.minor())),
+        ("at".to_owned(), n(payment.at.millis())),
+        ("fate".to_owned(), s(payment.fate.letter())),
+    ]);
+    if let Some(dust) = payment.dust {
+        entry.insert("dust".to_owned(), s(dust.text()));
+    }
+    if let Some(id) = &payment.transaction_id {
+        entry.insert("tx".to_owned(), s(id));
+    }
+    AttributeValue::M(entry)
+}
+
+fn payments(row: &Row, currency: Currency) -> Result<Vec<Payment>, StoreError> {
+    let Some(value) = row.get("payments") else { return Ok(Vec::new()) };
+    let entries = value.as_l().map_err(|_| damaged(row, "payments"))?;
+    let payment = |value: &AttributeValue| {
+        let entry = value.as_m().map_err(|_| damaged(row, "payments"))?;
+        let fate = fates(text(entry, "fate")?).and_then(|fates| fates.first().copied());
+        Ok(Payment {
+            id: text(entry, "id")?.to_owned(),
+            amount: money(entry, "got", currency)?,
+            dust: parsed_if_there(entry, "dust", Dust::parse)?,
+            transaction_id: optional_text(entry, "tx").map(str::to_owned),
+            at: time(entry, "at")?,
+            fate: fate.ok_or_else(|| damaged(row, "payments"))?,
+        })
+    };
+    entries.iter().map(payment).collect()
+}
+
+fn fates(letters: &str) -> Option<Vec<PaymentFate>> {
+    letters.chars().map(PaymentFate::parse).collect()
+}
+
 fn encode_transition(transition: &Transition) -> AttributeValue {
     let mut entry = HashMap::from([
         ("from".to_owned(), s(transition.from.as_str())),
@@ -133,6 +180,10 @@ fn encode_transition(transition: &Transition) -> AttributeValue {
     }
     if let Some(evidence) = &transition.evidence {
         entry.insert("evidence".to_owned(), s(evidence));
+    }
+    if !transition.fates.is_empty() {
+        let letters: String = transition.fates.iter().map(|fate| fate.letter()).collect();
+        entry.insert("pays".to_owned(), s(letters));
     }
     for (name, amount) in [("got", transition.received), ("put", transition.credited)] {
         if amount.minor() != 0 {
@@ -159,6 +210,7 @@ fn history(row: &Row, currency: Currency) -> Result<Vec<Transition>, StoreError>
             evidence: optional_text(entry, "evidence").map(str::to_owned),
             received: amount("got")?,
             credited: amount("put")?,
+            fates: parsed_if_there(entry, "pays", fates)?.unwrap_or_default(),
             at: time(entry, "at")?,
         })
     };
@@ -168,7 +220,7 @@ fn history(row: &Row, currency: Currency) -> Result<Vec<Transition>, StoreError>
 /// An update expression with its names and values.
 pub(super) struct Change {
     pub(super) update: String,
-    pub(super) condition: &'static str,
+    pub(super) condition: String,
     pub(super) names: HashMap<String, String>,
     pub(super) values: HashMap<String, AttributeValue>,
 }
@@ -216,6 +268,16 @@ pub(super) fn change(before: &Order, after: &Order) -> Change {
     if !removes.is_empty() {
         update.push_str(&format!(" REMOVE {}", removes.join(", ")));
     }
-    let condition = "#state = :fromState AND #version = :fromVersion";
+    let mut condition = "#state = :fromState AND #version = :fromVersion".to_owned();
+    if before.payments != after.payments {
+        // A note on the order is no transition: the version does not tell whether there was one.
+        condition.push_str(match before.payments.is_empty() {
+            true => " AND attribute_not_exists(#payments)",
+            false => " AND #payments = :fromPayments",
+        });
+        if let Some(payments) = old.get("payments") {
+            values.insert(":fromPayments".to_owned(), payments.clone());
+        }
+    }
     Change { update, condition, names, values }
 }

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 
 use super::fault::StoreFault;
-use super::row::{Row, damaged, key, n, number, parsed, s, text};
+use super::row::{Row, damaged, key, n, number, parsed, parsed_if_there, s, text};
 use super::users::user_key;
 use super::{Store, StoreError};
-use crate::domain::{Merchant, MerchantId, UserAccess, UserId};
+use crate::domain::{
+    AmountPolicy, Disposal, Merchant, MerchantId, MerchantPolicy, UserAccess, UserId,
+};
 
 const SETTINGS: &str = "M";
 const SUSPENDED: &str = "S#";
@@ -57,6 +59,22 @@ impl Store {
         put("users", s(merchant.users.as_str()));
         put("createsPerSecond", n(merchant.creates_per_second));
         put("burst", n(merchant.burst));
+        let MerchantPolicy { amount, tolerance, over_payment, late_payment, second_payment } =
+            merchant.policy;
+        let words = [
+            ("amount", amount.map(AmountPolicy::as_str)),
+            ("overPayment", over_payment.map(Disposal::as_str)),
+            ("latePayment", late_payment.map(Disposal::as_str)),
+            ("secondPayment", second_payment.map(Disposal::as_str)),
+        ];
+        for (name, word) in words {
+            if let Some(word) = word {
+                put(name, s(word));
+            }
+        }
+        if let Some(tolerance) = tolerance {
+            put("tolerance", n(tolerance));
+        }
         self.put(row).await
     }
 
@@ -108,6 +126,16 @@ fn read(row: &Row, merchant: &mut Merchant) -> Result<(), StoreError> {
         merchant.users = parsed(row, "users", UserAccess::parse)?;
         merchant.creates_per_second = number(row, "createsPerSecond")?;
         merchant.burst = number(row, "burst")?;
+        merchant.policy = MerchantPolicy {
+            amount: parsed_if_there(row, "amount", AmountPolicy::parse)?,
+            tolerance: match row.contains_key("tolerance") {
+                true => Some(number(row, "tolerance")?),
+                false => None,
+            },
+            over_payment: parsed_if_there(row, "overPayment", Disposal::parse)?,
+            late_payment: parsed_if_there(row, "latePayment", Disposal::parse)?,
+            second_payment: parsed_if_there(row, "secondPayment", Disposal::parse)?,
+        };
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Client;
 mod addresses;
 mod bucket;
 mod cancellation;
+mod cursors;
 mod fault;
 mod item;
 mod listing;
@@ -15,6 +16,7 @@ mod merchants;
 mod notices;
 mod orders;
 mod parked;
+mod reviews;
 mod row;
 mod settlement;
 mod users;
@@ -24,7 +26,9 @@ pub use bucket::{Take, Taken};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};
 pub use notices::{Attempt, DueNotice, NoticeRow, NoticeState};
 pub use orders::{Due, Placed, Written};
-pub use settlement::Settled;
+pub use parked::Whose;
+pub use reviews::{Known, ReviewPage};
+pub use settlement::{Booking, OrderWrite, Settled};
 pub use users::{Balance, LedgerLine, LedgerPage};
 
 /// Partitions of the due index per provider: what is due spreads over them by order id.

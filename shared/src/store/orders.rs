@@ -139,7 +139,7 @@ impl Store {
     /// Turns `before` into `after`, if the row is still `before`. For changes without money.
     pub async fn advance(&self, before: &Order, after: &Order) -> Result<Written, StoreError> {
         let Change { update, condition, names, values } = change(before, after);
-        self.update(&before.id, &update, condition, (names, values)).await
+        self.update(&before.id, &update, &condition, (names, values)).await
     }
 
     /// Takes a half-done create on: the provider call belongs to `by` until `until`.
@@ -180,6 +180,27 @@ impl Store {
         self.update(&order.id, update, "dueAt = :seen", (HashMap::new(), values)).await
     }
 
+    /// Writes down since when the provider has not answered about the order, or that it has again. Not a
+    /// transition: whatever else happens to the order goes first.
+    pub async fn note_silence(
+        &self,
+        id: &OrderId,
+        since: Option<Timestamp>,
+    ) -> Result<Written, StoreError> {
+        let names = HashMap::new();
+        match since {
+            Some(since) => {
+                let values = HashMap::from([(":since".to_owned(), n(since.millis()))]);
+                let condition = "attribute_exists(pk) AND attribute_not_exists(silentSince)";
+                self.update(id, "SET silentSince = :since", condition, (names, values)).await
+            }
+            None => {
+                let condition = "attribute_exists(silentSince)";
+                self.update(id, "REMOVE silentSince", condition, (names, HashMap::new())).await
+            }
+        }
+    }
+
     async fn update(
         &self,
         id: &OrderId,
@@ -195,7 +216,7 @@ impl Store {
                 .update_expression(update)
                 .condition_expression(condition)
                 .set_expression_attribute_names((!names.is_empty()).then(|| names.clone()))
-                .set_expression_attribute_values(Some(values.clone()))
+                .set_expression_attribute_values((!values.is_empty()).then(|| values.clone()))
                 .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
                 .send()
                 .await;

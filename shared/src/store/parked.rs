@@ -6,14 +6,32 @@ use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
 use super::fault::{Budget, StoreFault};
 use super::orders::Written;
+use super::reviews::amount_of;
 use super::row::{Row, bytes, key, n, s};
 use super::users::owner_at;
 use super::{Store, StoreError};
 use crate::domain::apply::ParkReason;
-use crate::domain::{Evidence, EvidenceKind, Order, Timestamp};
+use crate::domain::{Evidence, MerchantId, Money, Order, Timestamp, UserId};
 
 /// The key of the `owner` index under which parked evidence is found.
-const PARKED: &str = "parked";
+pub(super) const PARKED: &str = "parked";
+
+/// Whom parked evidence concerns.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Whose<'a> {
+    /// The user, where it is known.
+    pub owner: Option<(&'a MerchantId, &'a UserId)>,
+    /// What is in the order that waits with it.
+    pub in_order: Option<Money>,
+}
+
+impl<'a> Whose<'a> {
+    /// That of an order.
+    pub fn of(order: &'a Order) -> Whose<'a> {
+        let in_order = Some(order.received).filter(|received| received.minor() > 0);
+        Whose { owner: Some((&order.merchant, &order.user)), in_order }
+    }
+}
 
 impl Store {
     /// Puts evidence aside; `Raced` when it was put aside before.
@@ -21,14 +39,14 @@ impl Store {
         &self,
         evidence: &Evidence,
         reason: ParkReason,
-        order: Option<&Order>,
+        whose: Whose<'_>,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
         let mut budget = Budget::new();
         loop {
             let request = self.client.put_item().table_name(&self.table);
             let sent = request
-                .set_item(Some(parked_row(evidence, reason, order, now)))
+                .set_item(Some(parked_row(evidence, reason, whose, now)))
                 .condition_expression("attribute_not_exists(pk)")
                 .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
                 .send()
@@ -46,15 +64,19 @@ impl Store {
     }
 }
 
+pub(super) fn parked_key(identity: &str) -> Row {
+    key(&format!("K#{identity}"), "K")
+}
+
 /// The row of parked evidence: its key is the statement's identity.
 pub(super) fn parked_row(
     evidence: &Evidence,
     reason: ParkReason,
-    order: Option<&Order>,
+    whose: Whose<'_>,
     now: Timestamp,
 ) -> Row {
     let pk = format!("K#{}", evidence.identity());
-    let mut row = key(&pk, "K");
+    let mut row = parked_key(&evidence.identity());
     let mut put = |name: &str, value| row.insert(name.to_owned(), value);
     put("why", s(reason.as_str()));
     put("provider", s(evidence.provider.as_str()));
@@ -66,7 +88,7 @@ pub(super) fn parked_row(
     put("raw", s(&evidence.raw));
     put("observedAt", n(evidence.observed_at.millis()));
     put("at", n(now.millis()));
-    if let EvidenceKind::Paid(amount) = evidence.kind {
+    if let Some(amount) = amount_of(evidence, whose.in_order) {
         put("amount", n(amount.minor()));
         put("currency", s(amount.currency().code()));
     }
@@ -76,9 +98,19 @@ pub(super) fn parked_row(
     if let Some(mark) = &evidence.user_mark {
         put("userMark", s(mark.as_str()));
     }
-    if let Some(order) = order {
-        put("merchant", s(order.merchant.as_str()));
-        put("user", s(order.user.as_str()));
+    if let Some(deposit) = &evidence.deposit {
+        put("address", s(&deposit.address));
+        put("network", s(&deposit.network));
+    }
+    if let Some(id) = &evidence.transaction_id {
+        put("transactionId", s(id));
+    }
+    if let Some(dust) = evidence.dust {
+        put("dust", s(dust.text()));
+    }
+    if let Some((merchant, user)) = whose.owner {
+        put("merchant", s(merchant.as_str()));
+        put("user", s(user.as_str()));
     }
     put("owner", s(PARKED));
     put("ownerAt", s(owner_at(now, &pk)));

@@ -4,66 +4,118 @@
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 
 use super::cancellation::{ItemFate, Transacted};
-use super::item::{Change, change, order_key};
+use super::item::{Change, change, encode, order_key};
 use super::orders::token;
-use super::parked::parked_row;
+use super::parked::{Whose, parked_row};
+use super::reviews::{ReviewId, ReviewState};
 use super::row::{Row, bytes, key, n, s};
 use super::users::{balance_key, owner_at, owner_of};
 use super::{Store, StoreError};
 use crate::domain::apply::ParkReason;
-use crate::domain::{Entry, Evidence, Order, Timestamp};
+use crate::domain::{Entry, EntryKind, Evidence, Order, Timestamp};
 
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// Booked now.
     Now,
-    /// The order has changed meanwhile: read again and decide again.
+    /// An order has changed meanwhile: read again and decide again.
     Raced,
-    /// The order is as it was, but this payment was booked before, to another order.
+    /// The orders are as they were, but this payment was booked before, or this statement put aside.
     PaymentTaken,
 }
 
-impl Store {
-    /// Books `entry` and moves the order from `before` to `after`: all of it or nothing.
-    pub async fn settle(
-        &self,
-        (before, after): (&Order, &Order),
-        entry: &Entry,
-        evidence: &Evidence,
-    ) -> Result<Settled, StoreError> {
-        let items = vec![
-            self.order_update(before, after)?,
-            self.new_row(payment_row(after, entry, evidence))?,
-            self.balance_update(after, entry)?,
-        ];
-        let token = transaction_token("settle", before, after, evidence);
-        match self.transact("settlement", token, items).await? {
-            Transacted::Done => Ok(Settled::Now),
-            Transacted::Refused(fates) => match fates.as_slice() {
-                [ItemFate::Refused(_), ..] => Ok(Settled::Raced),
-                [ItemFate::Fine, ItemFate::Refused(_), ..] => Ok(Settled::PaymentTaken),
-                _ => Err(StoreError::Damaged("settlement refused at the balance".to_owned())),
-            },
+/// The order that a booking belongs to.
+#[derive(Debug, Clone, Copy)]
+pub enum OrderWrite<'a> {
+    /// From one version to the next.
+    Move(&'a Order, &'a Order),
+    /// Made by the booking.
+    New(&'a Order),
+}
+
+impl<'a> OrderWrite<'a> {
+    const fn after(self) -> &'a Order {
+        match self {
+            OrderWrite::Move(_, after) | OrderWrite::New(after) => after,
         }
     }
+}
 
-    /// Moves the order to `after` and puts the evidence aside: all of it or nothing.
+/// What is written together: all of it or nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Booking<'a> {
+    /// The order.
+    pub order: OrderWrite<'a>,
+    /// The entry.
+    pub entry: &'a Entry,
+    /// What proves it; names the payment.
+    pub evidence: &'a Evidence,
+    /// Another order, before and after, whose payment this was meant to be.
+    pub noted: Option<(&'a Order, &'a Order)>,
+    /// The review that this ends.
+    pub review: Option<&'a ReviewId>,
+}
+
+impl Store {
+    /// Books an entry with its order.
+    pub async fn book(&self, booking: Booking<'_>) -> Result<Settled, StoreError> {
+        let Booking { order, entry, evidence, noted, review } = booking;
+        let after = order.after();
+        let mut items = vec![
+            self.new_row(payment_row(after, entry, evidence))?,
+            match order {
+                OrderWrite::Move(before, after) => self.order_update(before, after)?,
+                OrderWrite::New(order) => self.new_row(encode(order))?,
+            },
+        ];
+        if entry.kind() == EntryKind::Credit {
+            items.push(self.balance_update(after, entry)?);
+        }
+        if let Some((before, after)) = noted {
+            items.push(self.order_update(before, after)?);
+        }
+        if let Some(review) = review {
+            items.push(self.close_review(review, ReviewState::Credited, after.updated_at)?);
+        }
+        let before = match order {
+            OrderWrite::Move(before, _) => before,
+            OrderWrite::New(order) => order,
+        };
+        let token = transaction_token(entry.kind().as_str(), before, after, evidence);
+        Ok(settled(self.transact("settlement", token, items).await?))
+    }
+
+    /// Moves the order to `after` and puts the evidence aside.
     pub async fn hold(
         &self,
         (before, after): (&Order, &Order),
         evidence: &Evidence,
         reason: ParkReason,
     ) -> Result<Settled, StoreError> {
-        let parked = parked_row(evidence, reason, Some(before), after.updated_at);
-        let items = vec![self.order_update(before, after)?, self.new_row(parked)?];
+        let now = after.updated_at.max(evidence.observed_at);
+        let parked = parked_row(evidence, reason, Whose::of(after), now);
+        let items = vec![self.new_row(parked)?, self.order_update(before, after)?];
         let token = transaction_token("hold", before, after, evidence);
-        match self.transact("hold", token, items).await? {
+        Ok(settled(self.transact("hold", token, items).await?))
+    }
+
+    /// Ends a review without a credit; `order` before and after, where that changes one.
+    pub async fn end_review(
+        &self,
+        review: &ReviewId,
+        (state, now): (ReviewState, Timestamp),
+        order: Option<(&Order, &Order)>,
+    ) -> Result<Settled, StoreError> {
+        let mut items = vec![self.close_review(review, state, now)?];
+        if let Some((before, after)) = order {
+            items.push(self.order_update(before, after)?);
+        }
+        let at = now.millis().to_string();
+        let token = token(&["end", review.as_str(), state.as_str(), &at]);
+        match self.transact("review", token, items).await? {
             Transacted::Done => Ok(Settled::Now),
-            Transacted::Refused(fates) => match fates.as_slice() {
-                [ItemFate::Refused(_), ..] => Ok(Settled::Raced),
-                _ => Ok(Settled::PaymentTaken),
-            },
+            Transacted::Refused(_) => Ok(Settled::Raced),
         }
     }
 
@@ -86,18 +138,30 @@ impl Store {
         order: &Order,
         entry: &Entry,
     ) -> Result<TransactWriteItem, StoreError> {
-        let [gained, _] = entry.legs();
-        let currency = gained.amount.currency();
+        let gained = entry.amount();
         let update = Update::builder()
             .table_name(&self.table)
-            .set_key(Some(balance_key(&order.merchant, &order.user, currency)))
+            .set_key(Some(balance_key(&order.merchant, &order.user, gained.currency())))
             .update_expression("SET updatedAt = :now ADD balance :amount, entries :one")
             .expression_attribute_values(":now", n(order.updated_at.millis()))
-            .expression_attribute_values(":amount", n(gained.amount.minor()))
+            .expression_attribute_values(":amount", n(gained.minor()))
             .expression_attribute_values(":one", n(1))
             .build()
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
         Ok(TransactWriteItem::builder().update(update).build())
+    }
+}
+
+/// What the whole came to: the payment stands first.
+fn settled(transacted: Transacted) -> Settled {
+    match transacted {
+        Transacted::Done => Settled::Now,
+        Transacted::Refused(fates) => match fates.split_first() {
+            Some((ItemFate::Refused(_), rest)) if rest.iter().all(|f| *f == ItemFate::Fine) => {
+                Settled::PaymentTaken
+            }
+            _ => Settled::Raced,
+        },
     }
 }
 
@@ -111,7 +175,6 @@ fn transaction_token(what: &str, before: &Order, after: &Order, evidence: &Evide
 
 /// The row of a payment: its key is the payment's identity, for ever.
 fn payment_row(order: &Order, entry: &Entry, evidence: &Evidence) -> Row {
-    let [gained, _] = entry.legs();
     let at: Timestamp = order.updated_at;
     let mut row = payment_key(evidence);
     let mut put = |name: &str, value| row.insert(name.to_owned(), value);
@@ -120,8 +183,8 @@ fn payment_row(order: &Order, entry: &Entry, evidence: &Evidence) -> Row {
     put("merchant", s(order.merchant.as_str()));
     put("user", s(order.user.as_str()));
     put("provider", s(order.provider.as_str()));
-    put("amount", n(gained.amount.minor()));
-    put("currency", s(gained.amount.currency().code()));
+    put("amount", n(entry.amount().minor()));
+    put("currency", s(order.amount.currency().code()));
     put("reason", s(order.reason.map_or("manual", crate::domain::Reason::as_str)));
     put("source", s(evidence.source.as_str()));
     put("evidence", s(evidence.identity()));
@@ -129,13 +192,25 @@ fn payment_row(order: &Order, entry: &Entry, evidence: &Evidence) -> Row {
     put("raw", s(&evidence.raw));
     put("trace", s(order.trace.as_str()));
     put("at", n(at.millis()));
-    put("owner", s(owner_of(&order.merchant, &order.user)));
-    let pk = payment_pk(evidence);
-    put("ownerAt", s(owner_at(at, &pk)));
+    if entry.held().minor() > 0 {
+        put("held", n(entry.held().minor()));
+    }
+    if let Some(dust) = evidence.dust {
+        put("dust", s(dust.text()));
+    }
+    if let Some(id) = &evidence.transaction_id {
+        put("transactionId", s(id));
+    }
+    // Only what the user gains stands in the user's ledger.
+    if entry.kind() == EntryKind::Credit {
+        put("owner", s(owner_of(&order.merchant, &order.user)));
+        let pk = payment_pk(evidence);
+        put("ownerAt", s(owner_at(at, &pk)));
+    }
     row
 }
 
-fn payment_pk(evidence: &Evidence) -> String {
+pub(super) fn payment_pk(evidence: &Evidence) -> String {
     format!("P#{}#{}#{}", evidence.provider, evidence.account, evidence.payment_id)
 }
 

@@ -45,7 +45,7 @@ pub struct LedgerPage {
     pub next: Option<String>,
 }
 
-fn user_pk(merchant: &MerchantId, user: &UserId) -> String {
+pub(super) fn user_pk(merchant: &MerchantId, user: &UserId) -> String {
     format!("U#{merchant}#{user}")
 }
 
@@ -143,11 +143,15 @@ impl Store {
 
 fn ledger_line(row: &Row) -> Result<LedgerLine, StoreError> {
     let currency = parsed(row, "currency", Currency::parse)?;
+    let held = match row.contains_key("held") {
+        true => money(row, "held", currency)?,
+        false => Money::zero(currency),
+    };
     let entry = Entry::credit(
-        parsed(row, "merchant", MerchantId::parse)?,
-        parsed(row, "user", UserId::parse)?,
+        (parsed(row, "merchant", MerchantId::parse)?, parsed(row, "user", UserId::parse)?),
         parsed(row, "provider", ProviderName::parse)?,
         money(row, "amount", currency)?,
+        held,
     );
     let pk = text(row, "pk")?;
     Ok(LedgerLine {

@@ -200,7 +200,9 @@ impl Bench {
         }
         match function {
             HttpFunction::Webhook => sign_callback_anew(&mut event),
-            HttpFunction::CreateOrder | HttpFunction::StatusQuery => sign_anew(&mut event),
+            HttpFunction::CreateOrder | HttpFunction::StatusQuery | HttpFunction::Admin => {
+                sign_anew(&mut event)
+            }
         }
         self.stack.functions.http(function, event).await
     }

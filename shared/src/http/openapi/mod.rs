@@ -13,7 +13,10 @@ mod tests;
 
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder, ServerBuilder};
 
-pub use words::{Currency, EntryKind, ErrorCode, OrderId, OrderStatus, Reason};
+pub use words::{
+    ClientCan, Currency, EntryKind, ErrorCode, NextStep, OrderId, OrderStatus, ParkReason,
+    PaymentStatus, ProviderSays, Reason, ReviewAction, ReviewId, ReviewStatus, Situation,
+};
 
 use crate::{domain, http};
 

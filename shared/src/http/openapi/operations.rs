@@ -18,6 +18,7 @@ use crate::http::query::{LIMIT_DEFAULT, LIMIT_MAX};
 
 const RECHARGES: &str = "Recharges";
 const USERS: &str = "Users";
+const REVIEWS: &str = "Reviews";
 const CALLBACKS: &str = "Provider callbacks";
 const SERVICE: &str = "Service";
 
@@ -27,6 +28,10 @@ pub fn tags() -> Vec<Tag> {
     vec![
         tag(RECHARGES, "Orders to top up a user's balance. Signed by the merchant."),
         tag(USERS, "What a user holds, and the entries behind it. Signed by the merchant."),
+        tag(
+            REVIEWS,
+            "Money that waits for people, and their decisions. Keys with the scope `admin`.",
+        ),
         tag(CALLBACKS, "For payment providers; signed by their own rules."),
         tag(SERVICE, "Without authentication."),
     ]
@@ -38,10 +43,17 @@ pub fn paths() -> Paths {
     let post = |operation: Operation| PathItem::new(HttpMethod::Post, operation);
     let mut recharges = post(create());
     recharges.merge_operations(get(list()));
+    let mut addresses = post(create_addresses());
+    addresses.merge_operations(get(read_addresses()));
     PathsBuilder::new()
         .path("/recharges", recharges)
         .path("/recharges/{orderId}", get(read()))
         .path("/recharges/{orderId}/cancel", post(cancel()))
+        .path("/recharges/{orderId}/explain", get(explain()))
+        .path("/users/{userId}/deposit-addresses", addresses)
+        .path("/admin/reviews", get(reviews()))
+        .path("/admin/reviews/{reviewId}", get(review()))
+        .path("/admin/reviews/{reviewId}/resolve", post(resolve()))
         .path("/users/{userId}/balances", get(balances()))
         .path("/users/{userId}/ledger", get(ledger()))
         .path("/recharges/callback", post(default_callback()))
@@ -170,6 +182,93 @@ fn cancel() -> Operation {
         .request_body(Some(body.build()))
         .response("200", answer("The order is cancelled.", "Recharge", Some(order("CANCELLED"))));
     refused(operation, &[400, 401, 403, 404, 409, 413, 415, 429, 500, 503])
+}
+
+fn explain() -> Operation {
+    let words = (
+        "Explain an order",
+        "Why the money is or is not there: what is known from the provider and since when, each payment \
+         that arrived, what happens next and when, and what the client can do.",
+    );
+    let operation = client(RECHARGES, "explainRecharge", words, "recharge:read")
+        .parameter(order_id())
+        .response("200", answer("The explanation.", "ExplanationBody", None));
+    refused(operation, &[401, 403, 404, 429, 500, 503])
+}
+
+fn create_addresses() -> Operation {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("CreateDepositAddresses")));
+    let body = RequestBodyBuilder::new()
+        .required(Some(Required::False))
+        .description(Some("None, or one JSON object."))
+        .content("application/json", body.build());
+    let words = (
+        "Create a user's deposit addresses",
+        "Once per user and payment provider; sent again it answers the same addresses. Whatever arrives \
+         there is credited to the user, with an order that the payment makes. While the provider's answer \
+         is unknown it is `503`: the same request again goes on with it.",
+    );
+    let operation = client(USERS, "createDepositAddresses", words, "recharge:write")
+        .parameter(user_id())
+        .request_body(Some(body.build()))
+        .response("200", answer("The addresses.", "DepositAddresses", None));
+    refused(operation, &[400, 401, 403, 404, 413, 415, 429, 500, 503])
+}
+
+fn read_addresses() -> Operation {
+    let words = ("Read a user's deposit addresses", "Those that were created, at every provider.");
+    let operation = client(USERS, "getDepositAddresses", words, "recharge:read")
+        .parameter(user_id())
+        .response("200", answer("The addresses.", "DepositAddresses", None));
+    refused(operation, &[401, 403, 404, 429, 500, 503])
+}
+
+fn reviews() -> Operation {
+    let which = text().enum_values(Some(["open", "closed"])).default(Some("open".into()));
+    let words = (
+        "List reviews",
+        "Authentic statements of providers that were put aside, oldest first. A merchant's admins see the \
+         merchant's; the operator's see everybody's.",
+    );
+    let operation = client(REVIEWS, "listReviews", words, "admin")
+        .parameter(query("status", "Those that are open, or those that are closed.", which))
+        .parameters(Some(paging()))
+        .response("200", answer("One page of reviews.", "ReviewPage", None));
+    refused(operation, &[400, 401, 403, 429, 500, 503])
+}
+
+fn review() -> Operation {
+    let words = ("Read a review", "Where it stands now.");
+    let operation = client(REVIEWS, "getReview", words, "admin")
+        .parameter(review_id())
+        .response("200", answer("The review.", "ReviewBody", None));
+    refused(operation, &[401, 403, 404, 429, 500, 503])
+}
+
+fn resolve() -> Operation {
+    let body = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("ResolveReview")))
+        .example(Some(json!({"action": "reject", "note": "a test payment"})));
+    let body = RequestBodyBuilder::new()
+        .required(Some(Required::True))
+        .description(Some("One JSON object."))
+        .content("application/json", body.build());
+    let words = (
+        "Decide a review",
+        "From an amount on that the deployment sets, two keys have to decide the same. A whole decision is \
+         carried out by the settlement worker, by the same rules and with the same guard against a second \
+         credit as every payment; one that cannot be carried out opens the review again, with the reason.",
+    );
+    let operation = client(REVIEWS, "resolveReview", words, "admin")
+        .parameter(review_id())
+        .request_body(Some(body.build()))
+        .response("202", answer("Written down.", "ReviewBody", None));
+    refused(operation, &[400, 401, 403, 404, 409, 413, 415, 429, 500, 503])
+}
+
+fn review_id() -> Parameter {
+    let example = "0123456789ABCDEFGHJKMNPQRS";
+    path("reviewId", "The review.", example, Ref::from_schema_name("ReviewId"))
 }
 
 fn balances() -> Operation {
@@ -319,7 +418,7 @@ fn order(status: &str) -> Value {
         "orderId": "RPW1GRR7605SQ5S6QYRBC3CZ4T", "status": status, "reason": reason, "userId": "u_1001",
         "amount": 5_000_000, "currency": "USDT", "receivedAmount": paid, "creditedAmount": paid,
         "paymentMethod": "trader", "transactionId": "cz-79R6ME96KC2TEJ8QBSSMKGQAKD176WJG",
-        "orderReference": "order-1042",
+        "orderReference": "order-1042", "payments": [],
         "payment": {"address": "TPRN672E5RNG9R6FSNXCNDNV3EQ7G0JAJZ", "network": "TRON",
             "amount": "5.000000", "expiresAt": "2026-01-01T00:30:00Z"},
         "metadata": {"cart": "c-77"}, "createdAt": "2026-01-01T00:00:00Z",

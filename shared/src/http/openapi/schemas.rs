@@ -12,8 +12,10 @@ use super::{errors, providers, words};
 use crate::domain::Currency;
 use crate::egress::URL_BYTES_MAX;
 use crate::http::body::{
-    Balance, Balances, CreateRecharge, Ledger, LedgerEntry, LedgerLeg, Payment, Problem,
-    ProblemDetail, Recharge, RechargePage,
+    Balance, Balances, CreateDepositAddresses, CreateRecharge, DecisionBody, DepositAddress,
+    DepositAddresses, ExplanationBody, Ledger, LedgerEntry, LedgerLeg, NextView, Payment, Problem,
+    ProblemDetail, ProviderView, ReceivedPayment, Recharge, RechargePage, ResolveReview,
+    ReviewBody, ReviewPage,
 };
 use crate::http::request::{
     EXPIRES_IN_SECS_DEFAULT, EXPIRES_IN_SECS_MAX, EXPIRES_IN_SECS_MIN, METADATA_MEMBERS_MAX,
@@ -32,6 +34,26 @@ pub fn components() -> Components {
         .schema_from::<LedgerLeg>()
         .schema_from::<Problem>()
         .schema_from::<ProblemDetail>()
+        .schema_from::<ReceivedPayment>()
+        .schema_from::<CreateDepositAddresses>()
+        .schema_from::<DepositAddresses>()
+        .schema_from::<DepositAddress>()
+        .schema_from::<ExplanationBody>()
+        .schema_from::<ProviderView>()
+        .schema_from::<NextView>()
+        .schema_from::<ReviewPage>()
+        .schema_from::<ReviewBody>()
+        .schema_from::<DecisionBody>()
+        .schema("ResolveReview", resolve_review())
+        .schema_from::<words::PaymentStatus>()
+        .schema_from::<words::Situation>()
+        .schema_from::<words::ProviderSays>()
+        .schema_from::<words::NextStep>()
+        .schema_from::<words::ClientCan>()
+        .schema_from::<words::ReviewStatus>()
+        .schema_from::<words::ReviewAction>()
+        .schema_from::<words::ParkReason>()
+        .schema_from::<words::ReviewId>()
         .schema_from::<words::Currency>()
         .schema_from::<words::OrderStatus>()
         .schema_from::<words::Reason>()
@@ -129,6 +151,20 @@ fn create_recharge() -> Schema {
         member.max_properties = Some(METADATA_MEMBERS_MAX);
         let name = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).build();
         member.property_names = Some(Box::new(name.into()));
+    });
+    object.into()
+}
+
+fn resolve_review() -> Schema {
+    let RefOr::T(Schema::Object(mut object)) = <ResolveReview as utoipa::PartialSchema>::schema()
+    else {
+        return Schema::default();
+    };
+    limit(&mut object, "userId", |member| pattern_of(member, words::USER_ID));
+    limit(&mut object, "merchant", |member| pattern_of(member, words::USER_ID));
+    limit(&mut object, "note", |member| {
+        member.min_length = Some(1);
+        member.max_length = Some(200);
     });
     object.into()
 }

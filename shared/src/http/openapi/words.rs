@@ -67,6 +67,91 @@ word!(
         .description(Some("`CREDIT`: a confirmed payment, booked to the user."))
 );
 word!(
+    /// `status` of a payment.
+    PaymentStatus,
+    list(["HELD", "REVIEW", "CREDITED", "CREDITED_ELSEWHERE", "REFUSED"]).description(Some(
+        "- `HELD`: waits for the rest of the amount.\n\
+         - `REVIEW`: waits for a person.\n\
+         - `CREDITED`: booked to the user with this order.\n\
+         - `CREDITED_ELSEWHERE`: booked with another order.\n\
+         - `REFUSED`: a person has decided not to credit it.",
+    ))
+);
+word!(
+    /// `situation` of an explanation.
+    Situation,
+    list(domain::Situation::ALL.map(domain::Situation::as_str)).description(Some(
+        "- `being_placed`: the provider is being told right now.\n\
+         - `half_done`: the provider may or may not know the order; this is found out.\n\
+         - `provider_silent`: the provider does not answer questions.\n\
+         - `not_paid`: the provider waits for the payer.\n\
+         - `partly_paid`: a part has come.\n\
+         - `time_over`: the order is about to end.\n\
+         - `waits_for_person`: money waits for a person.\n\
+         - `credited`: the money is there.\n\
+         - `credited_one_more_waits`: the money is there, and another payment waits for a person.\n\
+         - `refused`: the provider said no.\n\
+         - `refused_by_person`: a person has decided not to credit the money.\n\
+         - `cancelled`, `expired`, `never_placed`: the order has ended and nothing has come.",
+    ))
+);
+word!(
+    /// `says` of a provider.
+    ProviderSays,
+    list(domain::ProviderSays::ALL.map(domain::ProviderSays::as_str))
+        .description(Some("What the provider is known to have said of the order."))
+);
+word!(
+    /// `what` of a next step.
+    NextStep,
+    list(domain::NextStep::ALL.map(domain::NextStep::as_str))
+        .description(Some("What happens next by itself."))
+);
+word!(
+    /// A word of `clientCan`.
+    ClientCan,
+    list(domain::ClientCan::ALL.map(domain::ClientCan::as_str)).description(Some(
+        "`wait`: nothing is needed. `repeat_request`: the same request with the same key brings the order \
+         to the provider at once. `ask_payer`: was the money sent, to this address, on this network? \
+         `cancel`: withdraw the order. `create_another`: a new order with a new key. `ask_operator`: name \
+         the order to whoever runs this service.",
+    ))
+);
+word!(
+    /// `status` of a review.
+    ReviewStatus,
+    list(domain::ReviewState::ALL.map(domain::ReviewState::as_str)).description(Some(
+        "- `OPEN`: nobody has decided.\n\
+         - `PROPOSED`: one person has; another one has to agree.\n\
+         - `APPROVED`: decided, and about to be carried out.\n\
+         - `CREDITED`, `REJECTED`, `REFUND`: closed.",
+    ))
+);
+word!(
+    /// `action` of a decision.
+    ReviewAction,
+    list(domain::Action::WORDS).description(Some(
+        "- `credit_order`: credit it with the order `orderId`.\n\
+         - `credit_user`: credit it to `userId`, with an order of its own.\n\
+         - `reject`: credit nobody; it is no money of ours.\n\
+         - `refund`: credit nobody; the money goes back, outside of this service.",
+    ))
+);
+word!(
+    /// `why` of a review.
+    ParkReason,
+    list(domain::ParkReason::ALL.map(domain::ParkReason::as_str))
+        .description(Some("Why the statement was put aside."))
+);
+word!(
+    /// `reviewId`.
+    ReviewId,
+    ObjectBuilder::new()
+        .pattern(Some(REVIEW_ID))
+        .examples(["0123456789ABCDEFGHJKMNPQRS"])
+        .description(Some("A review's id: 26 Crockford base32 digits."))
+);
+word!(
     /// `errorCode` of a refusal.
     ErrorCode,
     list(http::ErrorCode::ALL.map(http::ErrorCode::as_str))
@@ -85,6 +170,8 @@ word!(
 
 /// The grammars, as `domain` reads them.
 pub const ORDER_ID: &str = "^R[0-9A-HJKMNP-TV-Z]{25}$";
+/// A review.
+pub const REVIEW_ID: &str = "^[0-9A-HJKMNP-TV-Z]{26}$";
 /// A user.
 pub const USER_ID: &str = "^[A-Za-z0-9_-]{1,64}$";
 /// The merchant's own order number.

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::domain::Policy;
-use crate::domain::policy::{AmountPolicy, LatePolicy};
+use crate::domain::policy::AmountPolicy;
 
 /// What is wrong with the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,7 +227,7 @@ pub struct Settings {
 
 /// Defaults, by the name of what they stand for.
 mod text {
-    use super::{AmountPolicy, LatePolicy, Policy};
+    use super::{AmountPolicy, Policy};
 
     macro_rules! texts {
         ($($name:ident = $value:literal;)+) => { $(pub fn $name() -> String { $value.to_owned() })+ };
@@ -269,7 +269,7 @@ mod text {
     }
 
     pub const fn policy() -> Policy {
-        Policy { amount: AmountPolicy::CreditReceived, late_payment: LatePolicy::Credit }
+        Policy { amount: AmountPolicy::CreditReceived, ..Policy::EXACT }
     }
 
     fn list(texts: &[&str]) -> Vec<String> {

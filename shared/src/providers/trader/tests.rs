@@ -117,7 +117,6 @@ fn bench() -> Bench {
 fn order() -> Order {
     let birth = Birth {
         merchant: MerchantId::parse("m_demo").unwrap(),
-        key: &IdempotencyKey::parse("k-1").unwrap(),
         provider: ProviderName::parse("trader").unwrap(),
         account: "APPTEST0001".to_owned(),
         trace: TraceId::parse("t").unwrap(),
@@ -133,7 +132,7 @@ fn order() -> Order {
         expires_in: Duration::from_secs(1_800),
         metadata: Default::default(),
     };
-    Order::new(birth, command)
+    Order::new(&IdempotencyKey::parse("k-1").unwrap(), birth, command)
 }
 
 fn mark() -> UserMark {

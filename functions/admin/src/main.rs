@@ -1,0 +1,26 @@
+//! Wiring of `admin` for Lambda.
+
+use std::sync::Arc;
+
+use admin::{Deps, handle};
+use lambda_http::{Error, Request, run, service_fn};
+use recharge_shared::clock::SystemClock;
+use recharge_shared::config::{self, Config};
+use recharge_shared::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let config = Config::from_env().await;
+    let deps = Deps {
+        store: config.store()?,
+        auth: config.signatures()?,
+        queue: config.settlement_queue()?,
+        two_from: config::number("REVIEW_TWO_FROM")?,
+        operator: config::operator(),
+        clock: Arc::new(SystemClock),
+    };
+    tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
+    let deps = &deps;
+    run(service_fn(move |request: Request| handle(deps, request))).await
+}

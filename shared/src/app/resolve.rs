@@ -1,0 +1,271 @@
+//! Carrying out what people have decided about parked evidence: through the queue and the same `apply` as
+//! everything else, in one transaction with the end of the review. And deciding: by one person, or two.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::domain::apply::{Birth, credit_user, refuse};
+use crate::domain::{
+    Action, Decision, Evidence, MerchantId, Order, Policy, Review, ReviewId, ReviewState, Ruled,
+    Ruling, Source, apply,
+};
+use crate::http::{ApiError, ErrorCode};
+use crate::queue::{ResolutionMessage, SettlementQueue};
+use crate::store::{Settled, Store, StoreError, Whose, Written};
+
+use super::settle::{Context, Outcome, Settlement, Wrote, trace_or, write};
+use super::submit::log;
+
+/// How often a lost race is decided again before it is left to the next try.
+const RACES_MAX: usize = 5;
+
+/// How long the worker has to carry a decision out before it is handed over again.
+pub const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Who decides.
+#[derive(Debug, Clone, Copy)]
+pub struct Desk<'a> {
+    /// Reviews.
+    pub store: &'a Store,
+    /// Where decisions go.
+    pub queue: &'a SettlementQueue,
+    /// Now.
+    pub clock: &'a dyn Clock,
+    /// The amount from which two people have to agree, in whole units of any currency.
+    pub two_from: u64,
+    /// Whose reviews are seen; `None` for those of everybody.
+    pub merchant: Option<&'a MerchantId>,
+}
+
+/// Writes a decision about the review `id` down, and hands it to the worker once it is whole.
+pub async fn decide(
+    desk: Desk<'_>,
+    id: &ReviewId,
+    ruling: Ruling,
+    trace: &crate::domain::TraceId,
+) -> Result<Review, ApiError> {
+    for _ in 0..RACES_MAX {
+        let review = find(desk, id).await?;
+        fits(desk, &review, &ruling.action).await?;
+        let (state, ruling) = match review.rule(ruling.clone(), desk.two_from) {
+            Ruled::Before => return Ok(review),
+            Ruled::Conflict => {
+                let message = format!("the review is {} already", review.state.as_str());
+                return Err(ApiError::new(ErrorCode::Conflict, message));
+            }
+            Ruled::Proposed(ruling) => (ReviewState::Proposed, ruling),
+            Ruled::Approved(ruling) => (ReviewState::Approved, ruling),
+        };
+        let due_at = desk.clock.now().plus(CARRIED_OUT_WITHIN);
+        if desk.store.rule(&review, (state, &ruling), due_at).await? == Written::Raced {
+            continue;
+        }
+        let action = ruling.action.as_str();
+        let (review_id, by) = (id.as_str(), ruling.by.as_str());
+        tracing::info!(
+            review = review_id,
+            action,
+            by,
+            state = state.as_str(),
+            "review {id} decided"
+        );
+        if state == ReviewState::Approved {
+            let message = ResolutionMessage { trace: trace.clone(), review: id.clone() };
+            // What is not handed over here the poller hands over.
+            if let Err(error) = desk.queue.resolve(&message).await {
+                tracing::warn!(review = review_id, %error, "decision not handed over yet");
+            }
+        }
+        return Ok(Review { state, ruling: Some(ruling), refusal: None, ..review });
+    }
+    Err(StoreError::Busy(format!("review {id} keeps changing")).into())
+}
+
+/// The review, if `desk` may see it.
+pub async fn find(desk: Desk<'_>, id: &ReviewId) -> Result<Review, ApiError> {
+    let review = desk.store.review(id).await?.filter(|review| match desk.merchant {
+        Some(merchant) => review.owner.as_ref().is_some_and(|(owner, _)| owner == merchant),
+        None => true,
+    });
+    review.ok_or_else(ApiError::not_found)
+}
+
+/// Refuses early what the worker would refuse, and what is not the caller's to give.
+async fn fits(desk: Desk<'_>, review: &Review, action: &Action) -> Result<(), ApiError> {
+    let conflict = |message: &str| Err(ApiError::new(ErrorCode::Conflict, message));
+    let merchant = match action {
+        Action::Reject | Action::Refund => return Ok(()),
+        Action::CreditOrder(id) => {
+            let order = desk.store.order(id).await?;
+            let order = order.ok_or_else(|| ApiError::field("orderId", "is no order"))?;
+            order.merchant
+        }
+        Action::CreditUser(merchant, _) => merchant.clone(),
+    };
+    if desk.merchant.is_some_and(|own| *own != merchant) {
+        return Err(ApiError::field("orderId", "is no order"));
+    }
+    if review.owner.as_ref().is_some_and(|(owner, _)| *owner != merchant) {
+        return conflict("the money belongs to another merchant");
+    }
+    if review.amount.is_none() {
+        return conflict("there is no amount in a currency that could be credited");
+    }
+    Ok(())
+}
+
+/// Carries a decision out, as the worker.
+pub async fn resolve(
+    context: Context<'_>,
+    id: &ReviewId,
+    two_from: u64,
+) -> Result<Settlement, StoreError> {
+    for _ in 0..RACES_MAX {
+        let Some(review) = context.store.review(id).await? else {
+            return Ok(Settlement::plain(Outcome::AlreadyDone));
+        };
+        let Some(ruling) = review.approved(two_from) else {
+            return already_carried_out(context, &review).await;
+        };
+        let target = match (&ruling.action, &review.evidence.order_id) {
+            (Action::CreditOrder(id), _) | (_, Some(id)) => context.store.order(id).await?,
+            (_, None) => None,
+        };
+        let wrote = match ruling.action {
+            Action::CreditOrder(_) | Action::CreditUser(..) => {
+                credit(context, &review, ruling, target.as_ref()).await?
+            }
+            Action::Reject => end(context, &review, ReviewState::Rejected, target.as_ref()).await?,
+            Action::Refund => end(context, &review, ReviewState::Refund, target.as_ref()).await?,
+        };
+        if let Wrote::Done(settlement) = wrote {
+            return Ok(settlement);
+        }
+    }
+    Err(StoreError::Busy(format!("review {id} keeps changing")))
+}
+
+/// A redelivery finds the review closed, but perhaps not the announcement made.
+async fn already_carried_out(
+    context: Context<'_>,
+    review: &Review,
+) -> Result<Settlement, StoreError> {
+    let made = match review.ruling.as_ref().map(|ruling| &ruling.action) {
+        Some(Action::CreditOrder(id)) => Some(id.clone()),
+        Some(_) | None => review.evidence.order_id.clone(),
+    };
+    let found = match made {
+        Some(id) if review.state.is_closed() => context.store.order(&id).await?,
+        _ => None,
+    };
+    let payment = found.as_ref().and_then(|order| order.payment(&review.evidence.payment_id));
+    let elsewhere = payment.is_none_or(|p| p.fate == crate::domain::PaymentFate::Elsewhere);
+    let found = match (review.state, elsewhere) {
+        (ReviewState::Credited, true) => context.store.order(&made_by(&review.evidence)).await?,
+        _ => found,
+    };
+    Ok(Settlement { found: found.map(Box::new), ..Settlement::plain(Outcome::AlreadyDone) })
+}
+
+fn made_by(evidence: &Evidence) -> crate::domain::OrderId {
+    let (provider, account) = (&evidence.provider, &evidence.account);
+    crate::domain::OrderId::of_payment(provider, account, &evidence.payment_id)
+}
+
+async fn credit(
+    context: Context<'_>,
+    review: &Review,
+    ruling: &Ruling,
+    target: Option<&Order>,
+) -> Result<Wrote, StoreError> {
+    let now = context.clock.now();
+    let mut evidence = Evidence {
+        source: Source::Operator,
+        stale: false,
+        user_mark: None,
+        ..review.evidence.clone()
+    };
+    let decision = match (&ruling.action, target) {
+        (Action::CreditUser(merchant, user), meant_for) => {
+            let trace = trace_or(meant_for);
+            let decision = credit_user((merchant, user), &evidence, &Birth { trace: &trace, now });
+            match (decision, meant_for) {
+                // The order that waits with the money, or has noted it, must let go of it.
+                (Decision::Make { order, entry, .. }, Some(meant_for))
+                    if meant_for.payment(&evidence.payment_id).is_some() =>
+                {
+                    let freed = refuse(meant_for, &evidence, now).map(|mut freed| {
+                        let id = &evidence.payment_id;
+                        if let Some(own) = freed.payments.iter_mut().find(|p| p.id == *id) {
+                            own.fate = crate::domain::PaymentFate::Elsewhere;
+                        }
+                        Box::new(freed)
+                    });
+                    match freed {
+                        Some(freed) => Decision::Make { order, entry, noted: Some(freed) },
+                        None => Decision::AlreadyDone,
+                    }
+                }
+                (decision, _) => decision,
+            }
+        }
+        (_, Some(order)) => {
+            evidence.order_id = Some(order.id.clone());
+            apply(order, &evidence, Policy::BY_HAND, now)
+        }
+        (_, None) => return reopen(context, review, "no such order").await,
+    };
+    let whose = target.map(Whose::of).unwrap_or_default();
+    match decision {
+        Decision::Settle { .. } | Decision::Make { .. } => {
+            let decision = (decision, Some(&review.id));
+            let wrote = write(context, (target, whose), &evidence, decision).await?;
+            match wrote {
+                Wrote::Done(Settlement { outcome: Outcome::Parked(_), .. }) => {
+                    // The payment is booked already: with this order or another one.
+                    end(context, review, ReviewState::Rejected, None).await
+                }
+                wrote => Ok(wrote),
+            }
+        }
+        // Somebody was faster, like the provider's own proof: nothing is left to credit.
+        Decision::AlreadyDone => end(context, review, ReviewState::Rejected, None).await,
+        Decision::Park(reason) | Decision::Note { reason, .. } | Decision::Hold { reason, .. } => {
+            reopen(context, review, reason.as_str()).await
+        }
+        Decision::Part { .. } | Decision::Decline { .. } => {
+            reopen(context, review, "not a whole payment").await
+        }
+    }
+}
+
+/// Ends a review without a credit; the order that waits with it lets go.
+async fn end(
+    context: Context<'_>,
+    review: &Review,
+    state: ReviewState,
+    order: Option<&Order>,
+) -> Result<Wrote, StoreError> {
+    let now = context.clock.now();
+    let evidence = Evidence { source: Source::Operator, ..review.evidence.clone() };
+    let freed = order.and_then(|order| refuse(order, &evidence, now));
+    let change = order.zip(freed.as_ref());
+    match context.store.end_review(&review.id, (state, now), change).await? {
+        Settled::Now => {}
+        Settled::Raced | Settled::PaymentTaken => return Ok(Wrote::Raced),
+    }
+    let announce = match change {
+        Some((before, after)) if before.version != after.version => {
+            log(before, after);
+            freed.map(Box::new)
+        }
+        _ => None,
+    };
+    Ok(Wrote::Done(Settlement { announce, ..Settlement::plain(Outcome::AlreadyDone) }))
+}
+
+async fn reopen(context: Context<'_>, review: &Review, why: &str) -> Result<Wrote, StoreError> {
+    tracing::warn!(review = review.id.as_str(), why, "decision not carried out");
+    context.store.reopen_review(&review.id, why).await?;
+    Ok(Wrote::Done(Settlement::plain(Outcome::Parked(review.why))))
+}

@@ -1,0 +1,137 @@
+//! Reading a provider's list of what has arrived: the only way to find a deposit whose callbacks were all
+//! lost. Windows overlap, from a stored cursor; what is booked or parked already is left out.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::domain::{Evidence, Timestamp, TraceId};
+use crate::providers::{Answer, Provider};
+use crate::queue::{SettlementMessage, SettlementQueue};
+use crate::store::{Store, StoreError};
+
+/// How far before the cursor each window begins: the provider may list late what it dates early.
+const OVERLAP: Duration = Duration::from_secs(300);
+/// The longest window that is asked for at once.
+const WINDOW_MAX: Duration = Duration::from_secs(3_600);
+/// How far back the first sweep of an account begins.
+const FIRST_LOOK_BACK: Duration = Duration::from_secs(86_400);
+/// How long ago a window ends that is read again, so that each moment is read once more after an hour, a
+/// day and three.
+const LOOK_BACKS: [Duration; 3] =
+    [Duration::from_secs(3_600), Duration::from_secs(86_400), Duration::from_secs(3 * 86_400)];
+
+/// What a sweep needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Sweep<'a> {
+    /// Cursors and payments.
+    pub store: &'a Store,
+    /// Where evidence goes.
+    pub queue: &'a SettlementQueue,
+    /// Now.
+    pub clock: &'a dyn Clock,
+    /// The provider; one that can list.
+    pub provider: &'a dyn Provider,
+    /// Unique to this invocation: the trace of what is found.
+    pub invocation: &'a str,
+    /// No window is begun after this.
+    pub deadline: Instant,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Statements handed to the settlement queue.
+    pub evidence: u32,
+    /// Windows that could not be read whole.
+    pub failed: u32,
+    /// Whether the time ran out before the work did.
+    pub unfinished: bool,
+}
+
+impl Sweep<'_> {
+    /// Reads on from the cursor, then the look-backs.
+    pub async fn run(self) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let account = (self.provider.name(), self.provider.account());
+        let now = self.clock.now();
+        if now.secs().div_euclid(60).rem_euclid(60) == 0 {
+            self.examine(now).await;
+        }
+        let cursor = self.store.list_read_until(account.0, account.1).await?;
+        let mut from = cursor.unwrap_or(now.minus(FIRST_LOOK_BACK)).minus(OVERLAP);
+        let begun = from;
+        while from < now {
+            if self.deadline <= Instant::now() {
+                return Ok(Swept { unfinished: true, ..swept });
+            }
+            let until = from.plus(WINDOW_MAX).min(now);
+            if !self.window(from, until, &mut swept).await? {
+                return Ok(swept);
+            }
+            self.store.list_was_read(account, until).await?;
+            from = until;
+        }
+        for back in LOOK_BACKS {
+            let until = now.minus(back);
+            if until > begun || self.deadline <= Instant::now() {
+                continue;
+            }
+            self.window(until.minus(OVERLAP), until, &mut swept).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Hands on what is new in one window; `false` when it could not be read whole.
+    async fn window(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        swept: &mut Swept,
+    ) -> Result<bool, StoreError> {
+        let provider = self.provider.name().as_str();
+        let listed: Vec<Evidence> = match self.provider.list(from, until).await {
+            Answer::Done(listed) => listed,
+            Answer::Declined(why) | Answer::Unknown(why) => {
+                tracing::warn!(provider, why, "list not read");
+                swept.failed += 1;
+                return Ok(false);
+            }
+            Answer::NotSent => {
+                tracing::warn!(provider, "list not reached");
+                swept.failed += 1;
+                return Ok(false);
+            }
+        };
+        let known = self.store.known_statements(&listed).await?;
+        let new = listed.into_iter().zip(known).filter(|(_, known)| !known.booked && !known.parked);
+        for (evidence, _) in new {
+            let trace = TraceId::parse(self.invocation).unwrap_or_else(TraceId::untraced);
+            let order = evidence.order_text().to_owned();
+            let message = SettlementMessage { trace, evidence };
+            if let Err(error) = self.queue.send(&message).await {
+                tracing::warn!(provider, order, %error, "evidence not handed over");
+                swept.failed += 1;
+                return Ok(false);
+            }
+            tracing::info!(provider, order, "found in the list");
+            swept.evidence += 1;
+        }
+        Ok(true)
+    }
+
+    async fn examine(&self, now: Timestamp) {
+        let provider = self.provider.name().as_str();
+        match self.provider.examine(now).await {
+            Answer::Done(differences) => {
+                for difference in differences {
+                    tracing::error!(provider, difference, "the settings differ from the provider");
+                }
+            }
+            Answer::Declined(_) | Answer::Unknown(_) | Answer::NotSent => {
+                tracing::warn!(provider, "settings not compared");
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! Reviews: parked evidence as people see it, and their decisions, in the same rows. What is decided and
+//! not carried out yet is in the index `due`, so that no decision is lost.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{
+    KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem, Update,
+};
+
+use super::fault::{Budget, StoreFault};
+use super::parked::{PARKED, parked_key};
+use super::row::{
+    Row, damaged, digest, key, money, n, number, optional_text, parsed, parsed_if_there, s, text,
+    time,
+};
+use super::settlement::payment_pk;
+use super::{Store, StoreError, Written};
+use crate::domain::apply::ParkReason;
+use crate::domain::{
+    Action, Currency, Deposit, Dust, Evidence, EvidenceKind, MerchantId, Money, OrderId,
+    ProviderName, Review, Ruling, Source, Timestamp, UserId, UserMark,
+};
+pub use crate::domain::{ReviewId, ReviewState};
+
+/// The partition of the due index; no provider's name begins like that.
+const DUE: &str = "!review#0";
+/// The key of the `owner` index under which closed reviews are found.
+const CLOSED: &str = "parked!closed";
+
+/// What is known of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its payment is booked, with this amount.
+    pub booked: bool,
+    /// It was put aside.
+    pub parked: bool,
+}
+
+/// A part of the open reviews, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewPage {
+    /// The reviews.
+    pub reviews: Vec<Review>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<String>,
+}
+
+impl Store {
+    /// The review, as of now.
+    pub async fn review(&self, id: &ReviewId) -> Result<Option<Review>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table);
+        let output = request
+            .set_key(Some(parked_key(id.as_str())))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await
+            .map_err(|error| StoreFault::of(&error))?;
+        output.item.as_ref().map(decode).transpose()
+    }
+
+    /// Open or closed reviews after `after`, oldest first, at least one if there is any and at most
+    /// `limit`; only those of `merchant` where one is given.
+    pub async fn reviews(
+        &self,
+        merchant: Option<&MerchantId>,
+        (closed, limit): (bool, i32),
+        after: Option<&str>,
+    ) -> Result<ReviewPage, StoreError> {
+        let list = if closed { CLOSED } else { PARKED };
+        let mut position = after.map(str::to_owned);
+        loop {
+            let start = position.as_deref().and_then(|position| {
+                let (_, pk) = position.split_once('#')?;
+                let mut start = key(pk, "K");
+                start.insert("owner".to_owned(), s(list));
+                start.insert("ownerAt".to_owned(), s(position));
+                Some(start)
+            });
+            let mut request = self.client.query().table_name(&self.table).index_name("owner");
+            if let Some(merchant) = merchant {
+                request = request
+                    .filter_expression("merchant = :merchant")
+                    .expression_attribute_values(":merchant", s(merchant.as_str()));
+            }
+            let output = request
+                .key_condition_expression("#owner = :owner")
+                .expression_attribute_names("#owner", "owner")
+                .expression_attribute_values(":owner", s(list))
+                .limit(limit)
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+                .send()
+                .await
+                .map_err(|error| StoreFault::of(&error))?;
+            let reviews: Vec<Review> =
+                output.items().iter().map(decode).collect::<Result<_, _>>()?;
+            let next = output.last_evaluated_key.as_ref().map(|row| text(row, "ownerAt"));
+            position = next.transpose()?.map(str::to_owned);
+            if !reviews.is_empty() || position.is_none() {
+                return Ok(ReviewPage { reviews, next: position });
+            }
+        }
+    }
+
+    /// What is known of each of these statements.
+    pub async fn known_statements(
+        &self,
+        statements: &[Evidence],
+    ) -> Result<Vec<Known>, StoreError> {
+        let mut found: HashMap<String, Row> = HashMap::new();
+        let keys =
+            |evidence: &Evidence| [payment_pk(evidence), format!("K#{}", evidence.identity())];
+        // Two keys a statement, a hundred keys a request.
+        for chunk in statements.chunks(50) {
+            let mut wanted: Vec<String> = chunk.iter().flat_map(keys).collect();
+            wanted.sort_unstable();
+            wanted.dedup();
+            let mut wanted: Vec<Row> = wanted.iter().map(|pk| key(pk, &pk[..1])).collect();
+            let mut budget = Budget::new();
+            while !wanted.is_empty() {
+                let asked = KeysAndAttributes::builder()
+                    .set_keys(Some(wanted))
+                    .projection_expression("pk, amount, held")
+                    .build()
+                    .map_err(|_| StoreError::Damaged("no keys".to_owned()))?;
+                let request = self.client.batch_get_item().request_items(&self.table, asked);
+                let request = request.return_consumed_capacity(ReturnConsumedCapacity::Indexes);
+                let output = request.send().await.map_err(|error| StoreFault::of(&error))?;
+                for rows in output.responses.into_iter().flat_map(HashMap::into_values) {
+                    for row in rows {
+                        found.insert(text(&row, "pk")?.to_owned(), row);
+                    }
+                }
+                let left = output.unprocessed_keys.unwrap_or_default().remove(&self.table);
+                wanted = left.map(|left| left.keys).unwrap_or_default();
+                if !wanted.is_empty() {
+                    budget.pause("statements").await?;
+                }
+            }
+        }
+        let is_known = |evidence: &Evidence| {
+            let [payment, parked] = keys(evidence);
+            // The same payment with another amount is not known: a person has to see it.
+            let booked = found.get(&payment).is_some_and(|row| {
+                let amount = number::<i128>(row, "amount").ok();
+                row.contains_key("held")
+                    || match evidence.kind {
+                        EvidenceKind::Paid(money) => amount == Some(money.minor()),
+                        _ => false,
+                    }
+            });
+            Known { booked, parked: found.contains_key(&parked) }
+        };
+        Ok(statements.iter().map(is_known).collect())
+    }
+
+    /// Writes a decision down, if the review stands as it was read. An approved one is due at `due_at`.
+    pub async fn rule(
+        &self,
+        before: &Review,
+        (state, ruling): (ReviewState, &Ruling),
+        due_at: Timestamp,
+    ) -> Result<Written, StoreError> {
+        let mut values = HashMap::from([
+            (":state".to_owned(), s(state.as_str())),
+            (":action".to_owned(), s(ruling.action.as_str())),
+            (":by".to_owned(), s(&ruling.by)),
+            (":note".to_owned(), s(&ruling.note)),
+            (":at".to_owned(), n(ruling.at.millis())),
+        ]);
+        let mut sets = vec![
+            "#state = :state",
+            "#action = :action",
+            "ruledBy = :by",
+            "note = :note",
+            "ruledAt = :at",
+        ];
+        let mut removes = vec!["refusal"];
+        let (merchant, target) = match &ruling.action {
+            Action::CreditOrder(id) => (None, Some(id.as_str())),
+            Action::CreditUser(merchant, user) => (Some(merchant.as_str()), Some(user.as_str())),
+            Action::Reject | Action::Refund => (None, None),
+        };
+        for (value, set, name) in [
+            (merchant, "targetMerchant = :merchant", "targetMerchant"),
+            (target, "target = :target", "target"),
+            (ruling.second.as_ref().map(|(by, _)| by.as_str()), "secondBy = :second", "secondBy"),
+        ] {
+            match value {
+                Some(value) => {
+                    let placeholder = set.rsplit(' ').next().unwrap_or_default();
+                    values.insert(placeholder.to_owned(), s(value));
+                    sets.push(set);
+                }
+                None => removes.push(name),
+            }
+        }
+        if let Some((_, at)) = &ruling.second {
+            values.insert(":secondAt".to_owned(), n(at.millis()));
+            sets.push("secondAt = :secondAt");
+        }
+        if state == ReviewState::Approved {
+            values.insert(":due".to_owned(), n(due_at.millis()));
+            values.insert(":shard".to_owned(), s(DUE));
+            sets.extend(["dueAt = :due", "dueShard = :shard"]);
+        }
+        let mut condition = match before.state {
+            ReviewState::Open => "(attribute_not_exists(#state) OR #state = :was)",
+            _ => "#state = :was",
+        }
+        .to_owned();
+        values.insert(":was".to_owned(), s(before.state.as_str()));
+        if let Some(known) = &before.ruling {
+            condition.push_str(" AND #action = :known AND ruledBy = :knownBy");
+            values.insert(":known".to_owned(), s(known.action.as_str()));
+            values.insert(":knownBy".to_owned(), s(&known.by));
+        }
+        let request = self.client.update_item().table_name(&self.table);
+        let sent = request
+            .set_key(Some(parked_key(before.id.as_str())))
+            .update_expression(format!("SET {} REMOVE {}", sets.join(", "), removes.join(", ")))
+            .condition_expression(condition)
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#action", "action")
+            .set_expression_attribute_values(Some(values))
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await;
+        written(sent.map(drop).map_err(|error| {
+            let refused = error.as_service_error();
+            let raced = refused.is_some_and(|e| e.is_conditional_check_failed_exception());
+            (raced, StoreFault::of(&error).into())
+        }))
+    }
+
+    /// Opens a review again whose decision cannot be carried out, and says why.
+    pub async fn reopen_review(&self, id: &ReviewId, why: &str) -> Result<Written, StoreError> {
+        let request = self.client.update_item().table_name(&self.table);
+        let sent = request
+            .set_key(Some(parked_key(id.as_str())))
+            .update_expression("SET #state = :open, refusal = :why REMOVE dueAt, dueShard")
+            .condition_expression("#state = :approved")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":open", s(ReviewState::Open.as_str()))
+            .expression_attribute_values(":approved", s(ReviewState::Approved.as_str()))
+            .expression_attribute_values(":why", s(why))
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await;
+        written(sent.map(drop).map_err(|error| {
+            let refused = error.as_service_error();
+            let raced = refused.is_some_and(|e| e.is_conditional_check_failed_exception());
+            (raced, StoreFault::of(&error).into())
+        }))
+    }
+
+    /// Decisions that are due by `until`, oldest first, at most `limit`.
+    pub async fn due_reviews(
+        &self,
+        (until, limit): (Timestamp, i32),
+    ) -> Result<Vec<ReviewId>, StoreError> {
+        let request = self.client.query().table_name(&self.table).index_name("due");
+        let output = request
+            .key_condition_expression("dueShard = :shard AND dueAt <= :until")
+            .expression_attribute_values(":shard", s(DUE))
+            .expression_attribute_values(":until", n(until.millis()))
+            .limit(limit)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await
+            .map_err(|error| StoreFault::of(&error))?;
+        let due = |row: &Row| parsed(row, "pk", |pk| ReviewId::parse(pk.strip_prefix("K#")?));
+        output.items().iter().map(due).collect()
+    }
+
+    /// The end of an approved review, as a part of what carries it out.
+    pub(super) fn close_review(
+        &self,
+        id: &ReviewId,
+        state: ReviewState,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(parked_key(id.as_str())))
+            .update_expression(
+                "SET #state = :state, #owner = :closed, closedAt = :now REMOVE dueAt, dueShard",
+            )
+            .condition_expression("#state = :approved")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":state", s(state.as_str()))
+            .expression_attribute_values(":approved", s(ReviewState::Approved.as_str()))
+            .expression_attribute_values(":closed", s(CLOSED))
+            .expression_attribute_values(":now", n(now.millis()))
+            .build()
+            .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+}
+
+fn written(sent: Result<(), (bool, StoreError)>) -> Result<Written, StoreError> {
+    match sent {
+        Ok(()) => Ok(Written::Now),
+        Err((true, _)) => Ok(Written::Raced),
+        Err((false, error)) => Err(error),
+    }
+}
+
+fn decode(row: &Row) -> Result<Review, StoreError> {
+    let currency = parsed_if_there(row, "currency", Currency::parse)?;
+    let amount = currency.map(|currency| money(row, "amount", currency)).transpose()?;
+    let owner = match row.contains_key("merchant") {
+        true => {
+            Some((parsed(row, "merchant", MerchantId::parse)?, parsed(row, "user", UserId::parse)?))
+        }
+        false => None,
+    };
+    let state = parsed_if_there(row, "state", ReviewState::parse)?;
+    Ok(Review {
+        id: parsed(row, "pk", |pk| ReviewId::parse(pk.strip_prefix("K#")?))?,
+        why: parsed(row, "why", ParkReason::parse)?,
+        state: state.unwrap_or(ReviewState::Open),
+        evidence: evidence(row, amount)?,
+        amount,
+        owner,
+        at: time(row, "at")?,
+        ruling: ruling(row)?,
+        refusal: optional_text(row, "refusal").map(str::to_owned),
+    })
+}
+
+fn evidence(row: &Row, amount: Option<Money>) -> Result<Evidence, StoreError> {
+    let kind = match (text(row, "kind")?, amount) {
+        ("paid", Some(amount)) => EvidenceKind::Paid(amount),
+        ("declined", _) => EvidenceKind::Declined,
+        ("unlisted", _) => EvidenceKind::Unlisted,
+        ("timed_out", _) => EvidenceKind::TimedOut,
+        ("unrecognised", _) => EvidenceKind::Unrecognised,
+        _ => return Err(damaged(row, "kind")),
+    };
+    let deposit = match (optional_text(row, "address"), optional_text(row, "network")) {
+        (Some(address), Some(network)) => {
+            Some(Deposit { address: address.to_owned(), network: network.to_owned() })
+        }
+        _ => None,
+    };
+    Ok(Evidence {
+        provider: parsed(row, "provider", ProviderName::parse)?,
+        account: text(row, "account")?.to_owned(),
+        payment_id: text(row, "paymentId")?.to_owned(),
+        order_id: parsed_if_there(row, "order", OrderId::parse)?,
+        deposit,
+        transaction_id: optional_text(row, "transactionId").map(str::to_owned),
+        user_mark: parsed_if_there(row, "userMark", UserMark::parse)?,
+        kind,
+        dust: parsed_if_there(row, "dust", Dust::parse)?,
+        source: parsed(row, "source", Source::parse)?,
+        stale: false,
+        observed_at: time(row, "observedAt")?,
+        digest: digest(row, "digest")?,
+        raw: text(row, "raw")?.to_owned(),
+    })
+}
+
+fn ruling(row: &Row) -> Result<Option<Ruling>, StoreError> {
+    let Some(action) = optional_text(row, "action") else { return Ok(None) };
+    let action = match action {
+        "credit_order" => Action::CreditOrder(parsed(row, "target", OrderId::parse)?),
+        "credit_user" => Action::CreditUser(
+            parsed(row, "targetMerchant", MerchantId::parse)?,
+            parsed(row, "target", UserId::parse)?,
+        ),
+        "reject" => Action::Reject,
+        "refund" => Action::Refund,
+        _ => return Err(damaged(row, "action")),
+    };
+    let second = match optional_text(row, "secondBy") {
+        Some(by) => Some((by.to_owned(), Timestamp::from_millis(number(row, "secondAt")?))),
+        None => None,
+    };
+    Ok(Some(Ruling {
+        action,
+        by: text(row, "ruledBy")?.to_owned(),
+        note: text(row, "note")?.to_owned(),
+        at: time(row, "ruledAt")?,
+        second,
+    }))
+}
+
+/// What a row adds to a review's key.
+pub(super) fn amount_of(evidence: &Evidence, in_order: Option<Money>) -> Option<Money> {
+    match evidence.kind {
+        EvidenceKind::Paid(amount) => Some(amount),
+        EvidenceKind::Declined | EvidenceKind::TimedOut => in_order,
+        EvidenceKind::Unlisted | EvidenceKind::Unrecognised => None,
+    }
+}
