@@ -10,6 +10,7 @@ use http::HeaderMap;
 
 use crate::domain::{Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark};
 
+pub mod payprotocol;
 pub mod settings;
 pub mod standard;
 pub mod trader;
@@ -179,8 +180,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Everything final that arrived from `from` up to `until`, both at most a second off; complete, or
-    /// no answer. Only for providers that say [`Provider::can_list`].
+    /// Everything final that arrived from `from` up to `until`, which is now, both at most a second off;
+    /// complete, or no answer. Only for providers that say [`Provider::can_list`].
     async fn list(&self, _from: Timestamp, _until: Timestamp) -> Answer<Vec<Evidence>> {
         Answer::Declined("no list".to_owned())
     }
