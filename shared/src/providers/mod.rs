@@ -13,6 +13,8 @@ use crate::domain::{Deposit, Evidence, Money, Order, Policy, ProviderName, Times
 pub mod payprotocol;
 pub mod settings;
 pub mod standard;
+#[cfg(test)]
+mod testing;
 pub mod trader;
 
 /// What became of a call to a provider. "Unknown" is never a decline: it is resolved by asking.

@@ -8,9 +8,12 @@ use serde_json::{Map, Value};
 use super::PayProtocol;
 use super::record::integer;
 use super::settings::Listed;
-use super::wire::{Call, LIST_BYTES_MAX, Reply, for_log};
+use super::wire::{Call, LIST_BYTES_MAX, Reply};
 use crate::domain::Timestamp;
 use crate::providers::Answer;
+
+/// How much of the provider's own text is repeated.
+const TEXT_CHARACTERS_MAX: usize = 120;
 
 impl PayProtocol {
     /// What differs; each text names the currency and the point.
@@ -50,7 +53,8 @@ fn differences_of(listed: &Listed, theirs: &[Value]) -> Vec<String> {
     let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or("");
     let decimals = entry.get("decimals").and_then(Value::as_i64);
     let difference = |what: &str, theirs: &str, ours: &str| {
-        format!("{whose}: {what} {:?} there, {ours:?} here", for_log(theirs))
+        let theirs: String = theirs.chars().take(TEXT_CHARACTERS_MAX).collect();
+        format!("{whose}: {what} {theirs:?} there, {ours:?} here")
     };
     let mut found = Vec::new();
     if text("symbol") != listed.symbol {
