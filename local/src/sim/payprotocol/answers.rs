@@ -128,23 +128,14 @@ impl SimPayProtocol {
         }))
     }
 
-    /// What is said of a recharge when it is asked for.
-    fn said(&self, (id, recharge): (i32, &Recharge), mode: Mode) -> Value {
-        let mut said = recharge.json(id);
-        if mode == Mode::UnknownStatus {
-            said["rechargeStatus"] = STRANGE_STATUS.into();
-        }
-        said
-    }
-
     fn detail(&self, query: &Query) -> Value {
         let state = self.lock();
         let id = query.get("rechargeId").and_then(|id| id.parse::<i32>().ok());
         let found = id.and_then(|id| Some((id, state.recharges.get(&id)?)));
-        let Some(found) = found else { return refuse(500, "recharge not found") };
-        let mut said = self.said(found, state.mode);
+        let Some((id, recharge)) = found else { return refuse(500, "recharge not found") };
+        let mut said = said(id, recharge, state.mode);
         if state.mode == Mode::WrongAmount {
-            said["rechargeAmount"] = format!("{}0", found.1.units).into();
+            said["rechargeAmount"] = format!("{}0", recharge.units).into();
         }
         data(&said)
     }
@@ -171,7 +162,7 @@ impl SimPayProtocol {
         let page = positive("page").unwrap_or(1).max(1);
         let on_page = all.iter().skip((page - 1).saturating_mul(size)).take(size);
         let listed: Vec<Value> =
-            on_page.map(|(id, recharge)| self.said((**id, recharge), state.mode)).collect();
+            on_page.map(|(id, recharge)| said(**id, recharge, state.mode)).collect();
         data(&json!({"count": all.len(), "page": page, "size": size, "list": listed}))
     }
 
@@ -187,6 +178,15 @@ impl SimPayProtocol {
         self.changed.notify_one();
         answer
     }
+}
+
+/// What is said of a recharge when it is asked for.
+fn said(id: i32, recharge: &Recharge, mode: Mode) -> Value {
+    let mut said = recharge.json(id);
+    if mode == Mode::UnknownStatus {
+        said["rechargeStatus"] = STRANGE_STATUS.into();
+    }
+    said
 }
 
 fn currencies(query: &Query) -> Value {
