@@ -85,10 +85,19 @@ fn the_main_job_costs_what_the_architecture_says() {
         bill.print("callback");
         assert_eq!((bill.table.len(), bill.queue()), (0, 1));
 
+        // On an instance that has met the merchant: it reads the settings once a minute.
         let (functions, faults) = run();
+        let other = first.json["orderId"].as_str().unwrap();
+        let early = world.pay(other, None);
         assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(1));
         let bill = Bill::of(&faults);
+        bill.print("settlement, with the merchant's settings");
+        let before = faults.log().len();
+        world.deliver(&early).await;
+        assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(1));
+        let bill = Bill::since(&faults, before);
         bill.print("settlement");
+        assert!(bill.read_halves() <= 2, "{:#?}", bill.table);
         assert!(bill.writes() <= 8, "{:#?}", bill.table);
         let transactions = bill.table.iter().filter(|e| e.call.ends_with("TransactWriteItems"));
         assert_eq!((transactions.count(), bill.table.len()), (1, 2), "{:#?}", bill.table);

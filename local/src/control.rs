@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::sim::payprotocol::{self, Transfer};
 use crate::sim::trader::Mode;
-use crate::stack::Stack;
+use crate::stack::{PAYPROTOCOL, Stack};
 
 /// How long a command waits for the worker to have done what it caused before it answers.
 const SETTLE_AT_MOST: Duration = Duration::from_secs(5);
@@ -24,7 +25,7 @@ const TIMES_MAX: usize = 1_000;
 
 /// What somebody hears who asks for something else.
 const COMMANDS: &str =
-    "no such command; there are GET state and POST pay, poll, clock, provider/NAME";
+    "no such command; there are GET state and POST pay, deposit, poll, clock, provider/NAME";
 
 /// The end of year 9999, in seconds since the Unix epoch: no later time can be written down.
 const CLOCK_SECONDS_MAX: u64 = 253_402_300_799;
@@ -44,14 +45,32 @@ struct Pay {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Deposit {
+    address: String,
+    /// A plain decimal number of the currency, such as `12.5`.
+    amount: String,
+    /// The provider's symbol of it.
+    #[serde(default = "usdt")]
+    currency: String,
+    /// It arrived, and no callback is ever sent.
+    #[serde(default)]
+    silent: bool,
+}
+
+fn usdt() -> String {
+    "USDT".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Advance {
     advance_seconds: u64,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SetMode {
-    mode: Mode,
+struct SetMode<M> {
+    mode: M,
 }
 
 type Answer = (StatusCode, axum::Json<Value>);
@@ -61,6 +80,7 @@ pub async fn handle(stack: &Stack, method: &Method, command: &str, body: &[u8]) 
     let done = match (method.as_str(), command) {
         ("GET", "state") => state(stack).await,
         ("POST", "pay") => pay(stack, body).await,
+        ("POST", "deposit") => deposit(stack, body).await,
         ("POST", "poll") => poll(stack).await,
         ("POST", "clock") => clock(stack, body),
         ("POST", _) if command.starts_with("provider/") => provider(stack, command, body),
@@ -124,6 +144,30 @@ async fn pay(stack: &Stack, body: &[u8]) -> Result<Value, String> {
     Ok(json!({"orderId": order_id, "amount": paid, "callbacks": answers}))
 }
 
+async fn deposit(stack: &Stack, body: &[u8]) -> Result<Value, String> {
+    let Deposit { address, amount, currency, silent } = read(body)?;
+    let transfer = Transfer { address: &address, amount: &amount, currency: &currency, silent };
+    let (deposited, order) = stack.deposit(&transfer)?;
+    let mut callbacks = Vec::new();
+    if let Some(callback) = &deposited.callback {
+        callbacks.push(match stack.payprotocol.deliver(callback).await {
+            Ok((status, body)) => json!({"status": status, "body": body}),
+            Err(error) => json!({"error": error}),
+        });
+        stack.settle_order(order.as_str(), SETTLE_AT_MOST).await;
+    }
+    Ok(json!({
+        "rechargeId": deposited.recharge_id,
+        "orderId": order.as_str(),
+        "network": deposited.network,
+        "address": address,
+        "currency": currency,
+        "units": deposited.units.to_string(),
+        "decimals": deposited.decimals,
+        "callbacks": callbacks,
+    }))
+}
+
 async fn poll(stack: &Stack) -> Result<Value, String> {
     let report = stack.poll().await?;
     stack.settle_down(SETTLE_AT_MOST).await;
@@ -145,10 +189,15 @@ fn clock(stack: &Stack, body: &[u8]) -> Result<Value, String> {
 
 fn provider(stack: &Stack, command: &str, body: &[u8]) -> Result<Value, String> {
     let name = command.trim_start_matches("provider/");
+    if name == PAYPROTOCOL {
+        let SetMode::<payprotocol::Mode> { mode } = read(body)?;
+        stack.payprotocol.set_mode(mode);
+        return Ok(json!({"provider": name, "mode": mode}));
+    }
     if name != stack.names.default_provider {
         return Err(format!("no simulated provider {name:?}"));
     }
-    let SetMode { mode } = read(body)?;
+    let SetMode::<Mode> { mode } = read(body)?;
     stack.trader.set_mode(mode);
     Ok(json!({"provider": name, "mode": mode}))
 }

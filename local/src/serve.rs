@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recharge_shared::clock::SystemClock;
+use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::domain::{IdempotencyKey, MerchantId, OrderId};
 use recharge_shared::egress::{Rules, WayOut};
 use recharge_shared::outbound_hyper::HyperOutbound;
@@ -16,8 +16,9 @@ use tokio::net::TcpListener;
 
 use crate::aws::{SharedClock, server};
 use crate::call::API_KEYS;
+use crate::sim::payprotocol::{self, SimPayProtocol};
 use crate::sim::trader::SimTrader;
-use crate::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY};
+use crate::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_account};
 use crate::{gateway, workers};
 
 /// One minute's tick is looked at as due: a manual `/_local/poll` sees what the next tick would.
@@ -60,14 +61,19 @@ async fn start(
     let rules = Rules { allow_loopback, ..Rules::default() };
     let url = local_url(&listener)?;
     let trader_listener = listen(0, "--port").await?;
+    let payprotocol_listener = listen(0, "--port").await?;
     let clock = SharedClock::system();
     let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, dir).map_err(|e| e.to_string())?;
+    let payprotocol = SimPayProtocol::open(payprotocol_account(&url), clock.clone(), dir);
+    let payprotocol = payprotocol.map_err(|e| e.to_string())?;
     let setup = Setup {
         dir,
         clock,
         door: Arc::new(SystemClock),
         provider_url: local_url(&trader_listener)?,
         notify_url: format!("{url}/recharges/callback/trader"),
+        payprotocol: payprotocol.clone(),
+        payprotocol_url: local_url(&payprotocol_listener)?,
         lookahead: LOOKAHEAD,
         accounts: None,
         way: Arc::new(WayOut::new(rules.clone())),
@@ -83,8 +89,11 @@ async fn start(
     }
     let stack = Arc::new(stack);
     tokio::spawn(crate::sim::trader::serve(trader_listener, trader));
+    tokio::spawn(payprotocol::serve(payprotocol_listener, payprotocol.clone()));
     workers::start(&stack);
     tokio::spawn(gateway::serve(listener, stack.clone()));
+    // What a former process has not delivered is sent now that there is somebody to take it.
+    tokio::spawn(payprotocol.keep_sending(|| SystemClock.now()));
     Ok((url, stack))
 }
 

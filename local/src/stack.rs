@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{Currency, Money, OrderId};
+use recharge_shared::domain::{Currency, Money, OrderId, ProviderName};
 use recharge_shared::egress::Rules;
 use recharge_shared::outbound::Outbound;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::books;
 use crate::call::{ADMIN_KEYS, API_KEYS};
 use crate::functions::{Functions, Ground, HttpFunction};
 use crate::gateway::GatewayRoute;
+use crate::sim::payprotocol::{self, Deposited, SimAccount, SimCurrency, SimPayProtocol, Transfer};
 use crate::sim::trader::{CallbackRequest, SimTrader};
 
 /// The one definition of tables, queues, routes and schedules.
@@ -32,6 +33,24 @@ pub const OPERATOR: &str = "operator";
 pub const TRADER_APPID: &str = "APPTEST0001";
 /// What both sides of it sign with.
 pub const TRADER_KEY: &str = "trader-test-key-0123";
+
+/// The simulated Pay Protocol's name among the providers.
+pub const PAYPROTOCOL: &str = "payprotocol";
+/// The simulated account there.
+pub const PAYPROTOCOL_API_KEY: &str = "PPLOCAL1";
+/// What both sides of it sign with.
+pub const PAYPROTOCOL_SECRET: &str = "pp-test-secret-0123456789abcdef";
+/// Where its callbacks come in, as they are signed.
+pub const PAYPROTOCOL_CALLBACK_PATH: &str = "/recharges/callback/payprotocol";
+
+/// The simulated account at Pay Protocol, whose callbacks go to the bundle at `url`.
+pub fn payprotocol_account(url: &str) -> SimAccount {
+    SimAccount {
+        api_key: PAYPROTOCOL_API_KEY.to_owned(),
+        secret: PAYPROTOCOL_SECRET.to_owned(),
+        notify_url: format!("{url}{PAYPROTOCOL_CALLBACK_PATH}"),
+    }
+}
 
 /// A queue with its worker's dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +111,7 @@ pub struct Names {
     pub poll_every_ms: i64,
 }
 
-/// Provider accounts instead of the simulated trader's.
+/// Provider accounts instead of the simulated ones.
 #[derive(Debug, Clone)]
 pub struct Accounts {
     /// `PROVIDER_SETTINGS`.
@@ -116,9 +135,13 @@ pub struct Setup<'a> {
     pub provider_url: String,
     /// Where the provider sends its callbacks.
     pub notify_url: String,
+    /// The simulated Pay Protocol.
+    pub payprotocol: SimPayProtocol,
+    /// Its scheme and host, as the functions call it.
+    pub payprotocol_url: String,
     /// How far ahead the poller looks.
     pub lookahead: Duration,
-    /// Other provider accounts than the simulated trader's.
+    /// Other provider accounts than the simulated ones.
     pub accounts: Option<Accounts>,
     /// Where notifications may go.
     pub rules: Rules,
@@ -137,8 +160,10 @@ pub struct Stack {
     pub names: Names,
     /// The gateway's routes.
     pub routes: Vec<GatewayRoute>,
-    /// The simulated provider.
+    /// The simulated trader provider.
     pub trader: SimTrader,
+    /// The simulated Pay Protocol.
+    pub payprotocol: SimPayProtocol,
     /// Tells this run's requests from those of other runs.
     pub run_id: String,
     /// Held while the poller runs: whoever polls by hand sees its work done.
@@ -179,8 +204,11 @@ pub async fn prepare(aws: &EmbeddedAws) -> Result<(Names, Vec<GatewayRoute>), St
         clients.insert(key.id.to_owned(), entry);
     }
     put_secret(aws, &names.client_keys, Value::Object(clients)).await?;
-    let provider = json!({&names.default_provider: {"key": TRADER_KEY}});
-    put_secret(aws, &names.provider_keys, provider).await?;
+    let providers = json!({
+        &names.default_provider: {"key": TRADER_KEY},
+        PAYPROTOCOL: {"key": PAYPROTOCOL_SECRET},
+    });
+    put_secret(aws, &names.provider_keys, providers).await?;
     let notifications = json!({API_KEYS[0].merchant: {"secrets": [DEMO_NOTIFICATION_SECRET]}});
     put_secret(aws, &names.notification_keys, notifications).await?;
     Ok((names, routes(&template)?))
@@ -284,16 +312,39 @@ fn routes(template: &Template) -> Result<Vec<GatewayRoute>, String> {
     template.routes.iter().map(route).collect()
 }
 
-/// `PROVIDER_SETTINGS` for the simulated trader: it offers a query, and wants no pacing.
-pub fn provider_settings(provider_url: &str, notify_url: &str) -> String {
-    json!({"trader": {
-        "appid": TRADER_APPID,
-        "base_url": provider_url,
-        "notify_url": notify_url,
-        "allow_http": true,
-        "min_call_interval_ms": 0,
-        "query": {"path": "/api/merchant/OrderList"},
-    }})
+/// `PROVIDER_SETTINGS` for the simulated providers. The trader offers a query, and wants no pacing; of Pay
+/// Protocol's currencies only USDT is credited.
+pub fn provider_settings((trader_url, notify_url): (&str, &str), payprotocol_url: &str) -> String {
+    let credited = payprotocol::CURRENCIES.iter().filter(|currency| currency.symbol == "USDT");
+    let listed = |currency: &SimCurrency| {
+        json!({
+            "chain_id": currency.chain_id,
+            "network": currency.network,
+            "currency_id": currency.currency_id,
+            "symbol": currency.symbol,
+            "contract": currency.contract,
+            "decimals": currency.decimals,
+            "currency": "USDT",
+        })
+    };
+    json!({
+        "trader": {
+            "appid": TRADER_APPID,
+            "base_url": trader_url,
+            "notify_url": notify_url,
+            "allow_http": true,
+            "min_call_interval_ms": 0,
+            "query": {"path": "/api/merchant/OrderList"},
+        },
+        PAYPROTOCOL: {
+            "kind": "payprotocol",
+            "api_key": PAYPROTOCOL_API_KEY,
+            "base_url": format!("{payprotocol_url}/api/mer"),
+            "allow_http": true,
+            "callback_paths": [PAYPROTOCOL_CALLBACK_PATH],
+            "currencies": credited.map(listed).collect::<Vec<Value>>(),
+        },
+    })
     .to_string()
 }
 
@@ -307,7 +358,8 @@ impl Stack {
     ) -> Result<Stack, String> {
         let aws = EmbeddedAws::open(setup.dir, setup.clock.clone()).map_err(|e| e.to_string())?;
         let (mut names, routes) = prepare(&aws).await?;
-        let mut settings = provider_settings(&setup.provider_url, &setup.notify_url);
+        let trader_urls = (setup.provider_url.as_str(), setup.notify_url.as_str());
+        let mut settings = provider_settings(trader_urls, &setup.payprotocol_url);
         if let Some(accounts) = setup.accounts {
             let client = aws.secrets(aws.http_client(), ATTEMPTS_DEFAULT);
             let put = client.put_secret_value().secret_id(&names.provider_keys);
@@ -332,7 +384,8 @@ impl Stack {
         };
         let functions = Functions::new(&ground)?;
         let polling = tokio::sync::Mutex::new(());
-        Ok(Stack { ground, functions, names, routes, trader, run_id, polling })
+        let payprotocol = setup.payprotocol;
+        Ok(Stack { ground, functions, names, routes, trader, payprotocol, run_id, polling })
     }
 
     /// How full the settlement queue is.
@@ -380,6 +433,7 @@ impl Stack {
             "ledgerBalanced": violations.is_empty(),
             "violations": violations,
             "providerOrders": self.trader.provider_orders(),
+            "providerDeposits": self.payprotocol.deposits(),
             "queues": {
                 "settlement": depth(self.depth()),
                 "notifications": depth(self.notification_depth()),
@@ -395,6 +449,15 @@ impl Stack {
         let amount = amount.map(|minor| Money::new(i128::from(minor), Currency::Usdt));
         let paid = self.trader.pay(id.as_str(), amount, self.ground.door.now());
         paid.map_err(|error| error.to_string())
+    }
+
+    /// Somebody sends money to a deposit address; the deposit, and the order that it makes here.
+    pub fn deposit(&self, transfer: &Transfer<'_>) -> Result<(Deposited, OrderId), String> {
+        let name = ProviderName::parse(PAYPROTOCOL).ok_or("no provider of that name")?;
+        let deposited = self.payprotocol.deposit(transfer, self.ground.door.now())?;
+        let payment_id = deposited.recharge_id.to_string();
+        let order = OrderId::of_payment(&name, PAYPROTOCOL_API_KEY, &payment_id);
+        Ok((deposited, order))
     }
 
     /// The provider sends `callback` `times` times at once, over its own HTTP client; the answers.

@@ -11,10 +11,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use lambda_http::Request;
 use recharge_local::call::API_KEYS;
 use recharge_local::events::Incoming;
-use recharge_local::stack::TRADER_KEY;
+use recharge_local::stack::{
+    PAYPROTOCOL_API_KEY, PAYPROTOCOL_CALLBACK_PATH, PAYPROTOCOL_SECRET, TRADER_KEY,
+};
 use recharge_shared::auth::sign;
 use recharge_shared::domain::{Currency, OrderId, UserMark};
 use recharge_shared::http::{ErrorCode, request};
+use recharge_shared::providers::payprotocol::{self, Signed};
 use recharge_shared::providers::trader::{Fields, SIGN, SigningProfile, sign as sign_fields};
 use tokio::runtime::Runtime;
 
@@ -213,13 +216,56 @@ pub fn trader_callback(data: &[u8]) {
     assert!(digits("amount") && digits("t"), "{fields:?}");
 }
 
+/// A callback is believed only with the provider's signature, and taken only if it is a recharge.
+///
+/// Input: the content type, headers, body. Sent as it is, and once more signed with the real key.
+pub fn payprotocol_callback(data: &[u8]) {
+    let Some(message) = Message::read(data) else { return };
+    let Ok(content_type) = HeaderValue::from_str(message.first) else { return };
+    let forged = send(|world| {
+        let mut incoming = incoming(world, Method::POST, PAYPROTOCOL_CALLBACK_PATH, &message);
+        incoming.headers.insert("content-type", content_type);
+        Some(incoming)
+    });
+    check_error(&forged.expect("it was sent"));
+
+    let answered = send(|world| {
+        let path = PAYPROTOCOL_CALLBACK_PATH;
+        let mut incoming = incoming(world, Method::POST, path, &message);
+        let timestamp = (world.clock().now_ms() / 1_000).to_string();
+        let signed = Signed { timestamp: &timestamp, method: "POST", path, body: message.body };
+        let signature = payprotocol::signature(PAYPROTOCOL_SECRET, signed);
+        let values = [PAYPROTOCOL_API_KEY, &timestamp, &signature];
+        for (name, value) in payprotocol::HEADERS.into_iter().zip(values) {
+            incoming.headers.insert(name, HeaderValue::from_str(value).ok()?);
+        }
+        let json = HeaderValue::from_static("application/json");
+        incoming.headers.insert("content-type", json);
+        Some(incoming)
+    });
+    let answered = answered.expect("it was sent");
+    if answered.status != 200 {
+        return check_error(&answered);
+    }
+    assert_eq!(answered.text, "success");
+    let members: serde_json::Value = serde_json::from_slice(message.body).expect("it was JSON");
+    for name in ["rechargeId", "chainId", "currencyId", "rechargeStatus"] {
+        assert!(members[name].is_i64(), "{name} of {members}");
+    }
+    let amount = members["rechargeAmount"].as_str().unwrap_or("");
+    let digits = amount.bytes().all(|byte| byte.is_ascii_digit());
+    assert!(digits && (1..=38).contains(&amount.len()), "{members}");
+    assert!(members["walletAddress"].is_string() && members["withdrawId"].is_null(), "{members}");
+}
+
 /// A place where strangers' bytes are read, by the name of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     ("gateway_event", gateway_event),
     ("signature_header", signature_header),
     ("create_body", create_body),
     ("trader_callback", trader_callback),
+    ("payprotocol_callback", payprotocol_callback),
 ];

@@ -14,9 +14,14 @@ use recharge_local::books::{self, Books};
 use recharge_local::call::{API_KEYS, ApiKey};
 use recharge_local::events::Incoming;
 use recharge_local::functions::{Functions, Ground};
+use recharge_local::sim::ByHost;
+use recharge_local::sim::payprotocol::{self, Deposited, SimPayProtocol, Transfer};
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{CallbackRequest, SimTrader};
-use recharge_local::stack::{Accounts, Setup, Stack, TRADER_APPID, TRADER_KEY};
+use recharge_local::stack::{
+    Accounts, PAYPROTOCOL_CALLBACK_PATH, Setup, Stack, TRADER_APPID, TRADER_KEY,
+    payprotocol_account,
+};
 use recharge_shared::app::notify::{Deliver, Notification};
 use recharge_shared::auth::sign;
 use recharge_shared::domain::OrderId;
@@ -30,6 +35,9 @@ use crate::FaultyOutbound;
 
 /// Where the demo merchant wants to hear of its orders.
 pub const CALLBACK_URL: &str = "https://hooks.merchant-a.example/recharge";
+
+/// The host under which Pay Protocol is reached.
+const PAYPROTOCOL_HOST: &str = "payprotocol.invalid";
 
 /// An HTTP answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +59,8 @@ pub struct World {
     pub stack: Stack,
     /// The provider.
     pub trader: SimTrader,
+    /// The provider of deposit addresses.
+    pub payprotocol: SimPayProtocol,
     /// The merchants' receivers.
     pub receiver: SimReceiver,
     requests: std::cell::Cell<u64>,
@@ -89,21 +99,30 @@ impl World {
         let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, None).expect("no file is read");
         let clock = SharedClock::simulated();
         let receiver = SimReceiver::default();
+        let account = payprotocol_account("https://recharge.invalid");
+        let payprotocol = SimPayProtocol::open(account, clock.clone(), None);
+        let payprotocol = payprotocol.expect("no file is read");
         let setup = Setup {
             dir: None,
             door: Arc::new(clock.clone()),
             clock,
             provider_url: "http://trader.invalid".to_owned(),
             notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
+            payprotocol: payprotocol.clone(),
+            payprotocol_url: format!("http://{PAYPROTOCOL_HOST}"),
             lookahead: Duration::ZERO,
             accounts,
             rules: rules(),
             way: way(&receiver),
         };
-        let outbound = outbound(&trader);
+        let outbound = Arc::new(ByHost {
+            host: PAYPROTOCOL_HOST,
+            there: Arc::new(payprotocol.outbound()),
+            elsewhere: outbound(&trader),
+        });
         let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;
         let stack = stack.expect("the bundle opens in memory");
-        World { stack, trader, receiver, requests: std::cell::Cell::new(0) }
+        World { stack, trader, payprotocol, receiver, requests: std::cell::Cell::new(0) }
     }
 
     /// A new instance of all functions whose outside calls go through `faults`.
@@ -232,6 +251,36 @@ impl World {
     /// Sends the callback to the webhook.
     pub async fn deliver(&self, callback: &CallbackRequest) -> Answered {
         self.send(&self.callback(callback)).await
+    }
+
+    /// Somebody sends USDT to a deposit address, a plain decimal number of it; the deposit with its first
+    /// callback, which is not sent yet.
+    pub fn deposit(&self, address: &str, amount: &str) -> Deposited {
+        self.transfer(&Transfer { address, amount, currency: "USDT", silent: false })
+    }
+
+    /// Somebody sends anything to a deposit address.
+    pub fn transfer(&self, transfer: &Transfer<'_>) -> Deposited {
+        self.stack.deposit(transfer).expect("the provider has the address").0
+    }
+
+    /// Sends Pay Protocol's callback to the webhook, and tells it the answer.
+    pub async fn deliver_payprotocol(&self, callback: &payprotocol::CallbackRequest) -> Answered {
+        let headers: Vec<(&str, &str)> =
+            callback.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let path = ("POST", PAYPROTOCOL_CALLBACK_PATH);
+        let answered = self.send(&self.unsigned(path, &headers, &callback.body)).await;
+        self.payprotocol.answered(callback.recharge_id, answered.status, &answered.text);
+        answered
+    }
+
+    /// Sends whatever callbacks Pay Protocol wants to send by now; how many.
+    pub async fn deliver_due(&self) -> usize {
+        let due = self.payprotocol.due(self.stack.ground.door.now());
+        for callback in &due {
+            self.deliver_payprotocol(callback).await;
+        }
+        due.len()
     }
 
     /// Runs the worker until the settlement queue has nothing to take.

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::file::{ProviderOrder, Row, State};
+use super::broken;
 use crate::aws::FileError;
 
 /// How the provider behaves.
@@ -336,12 +337,4 @@ pub async fn serve(listener: tokio::net::TcpListener, trader: SimTrader) -> std:
         }
     }
     axum::serve(listener, Router::new().fallback(handle).with_state(trader)).await
-}
-
-/// A response whose body never comes to its end: the client sees a broken connection.
-fn broken() -> Response<Body> {
-    let failure = futures_util::stream::once(async {
-        Err::<Bytes, _>(std::io::Error::other("the connection breaks here"))
-    });
-    Response::new(Body::from_stream(failure))
 }

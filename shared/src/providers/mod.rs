@@ -10,8 +10,11 @@ use http::HeaderMap;
 
 use crate::domain::{Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark};
 
+pub mod payprotocol;
 pub mod settings;
 pub mod standard;
+#[cfg(test)]
+mod testing;
 pub mod trader;
 
 /// What became of a call to a provider. "Unknown" is never a decline: it is resolved by asking.
@@ -179,8 +182,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Everything final that arrived from `from` up to `until`, both at most a second off; complete, or
-    /// no answer. Only for providers that say [`Provider::can_list`].
+    /// Everything final that arrived from `from` up to `until`, which is now, both at most a second off;
+    /// complete, or no answer. Only for providers that say [`Provider::can_list`].
     async fn list(&self, _from: Timestamp, _until: Timestamp) -> Answer<Vec<Evidence>> {
         Answer::Declined("no list".to_owned())
     }

@@ -11,6 +11,7 @@ use crate::app::settle::Policies;
 use crate::domain::{Policy, ProviderName};
 use crate::outbound::Outbound;
 use crate::providers::Provider;
+use crate::providers::payprotocol::{self, PayProtocol};
 use crate::providers::standard::{self, Standard};
 use crate::providers::trader::{self, Trader};
 use crate::secrets::{ProviderKeys, ProviderKeysDocument, Secret};
@@ -33,11 +34,13 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// One provider's settings, by the member `kind`: `trader` (also without it) or `standard`.
+/// One provider's settings, by the member `kind`: `trader` (also without it), `standard` or
+/// `payprotocol`.
 #[derive(Debug, Clone)]
 enum Account {
     Trader(Box<trader::Settings>),
     Standard(Box<standard::Settings>),
+    PayProtocol(Box<payprotocol::Settings>),
 }
 
 impl Account {
@@ -47,7 +50,8 @@ impl Account {
         let read = match kind.as_str() {
             Some("trader") => serde_json::from_value(value).map(Account::Trader),
             Some("standard") => serde_json::from_value(value).map(Account::Standard),
-            _ => return Err(SettingsError::new("kind must be trader or standard")),
+            Some("payprotocol") => serde_json::from_value(value).map(Account::PayProtocol),
+            _ => return Err(SettingsError::new("kind must be trader, standard or payprotocol")),
         };
         read.map_err(|error| SettingsError(error.to_string()))
     }
@@ -56,6 +60,7 @@ impl Account {
         match self {
             Account::Trader(settings) => settings.allow_http,
             Account::Standard(settings) => settings.allow_http,
+            Account::PayProtocol(settings) => settings.allow_http,
         }
     }
 
@@ -63,6 +68,7 @@ impl Account {
         match self {
             Account::Trader(settings) => settings.policy,
             Account::Standard(settings) => settings.policy,
+            Account::PayProtocol(settings) => settings.policy,
         }
     }
 }
@@ -118,6 +124,9 @@ impl ProviderSettings {
                 Account::Standard(settings) => {
                     Arc::new(Standard::new(name, *settings, keys, outbound)?)
                 }
+                Account::PayProtocol(settings) => {
+                    Arc::new(PayProtocol::new(name, *settings, keys, outbound)?)
+                }
             };
             if policy.confirm_from.is_some() && !provider.can_query() && !provider.can_list() {
                 return Err(SettingsError::new("confirm_from needs a provider that can be asked"));
@@ -126,4 +135,11 @@ impl ProviderSettings {
         };
         self.accounts.into_iter().map(build).collect()
     }
+}
+
+/// A loopback address, or a name that is reserved for leading nowhere.
+pub(super) fn stays_here(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    loopback || host == "localhost" || host.ends_with(".invalid")
 }

@@ -22,9 +22,10 @@ use lambda_http::{Body, Response};
 use recharge_local::aws::template::{Function, Template};
 use recharge_local::aws::{SharedClock, server};
 use recharge_local::functions::HttpFunction;
+use recharge_local::sim::payprotocol::{self, SimPayProtocol};
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{self, SimTrader};
-use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY};
+use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_account};
 use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::egress::Rules;
 use serde_json::Value;
@@ -82,10 +83,17 @@ impl Bench {
     pub async fn open() -> Bench {
         let (aws, aws_url) = listen().await;
         let (provider, provider_url) = listen().await;
+        let (payprotocol_listener, payprotocol_url) = listen().await;
         let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, None).expect("no file is read");
+        let clock = SharedClock::system();
+        let account = payprotocol_account("https://recharge.invalid");
+        let payprotocol = SimPayProtocol::open(account, clock.clone(), None);
+        let payprotocol = payprotocol.expect("no file is read");
         let setup = Setup {
             dir: None,
-            clock: SharedClock::system(),
+            clock,
+            payprotocol: payprotocol.clone(),
+            payprotocol_url,
             door: Arc::new(SystemClock),
             provider_url,
             notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
@@ -99,6 +107,7 @@ impl Bench {
         let stack = stack.expect("the bundle opens in memory");
         tokio::spawn(server::serve(aws, stack.ground.aws.clone()));
         tokio::spawn(trader::serve(provider, trader));
+        tokio::spawn(payprotocol::serve(payprotocol_listener, payprotocol));
         let parameters = [
             ("ProviderSettings", stack.ground.provider_settings.as_str()),
             // New orders are due, so that a run of the schedule has something to do.

@@ -9,6 +9,7 @@ use super::callback::FIELDS;
 use super::settings::{AddressPattern, Layout, QuerySettings, Settings, SettingsError};
 use super::signing::SIGN;
 use crate::domain::Currency;
+use crate::providers::settings::stays_here;
 
 /// The names of requests that are not in callbacks.
 const REQUEST_FIELDS: [&str; 3] = ["address", "notify_url", "username"];
@@ -138,13 +139,6 @@ fn is_path(path: &str) -> bool {
     path.starts_with('/') && !path.starts_with("//") && path.parse::<Uri>().is_ok()
 }
 
-/// A loopback address, or a name that is reserved for leading nowhere.
-fn stays_here(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    loopback || host == "localhost" || host.ends_with(".invalid")
-}
-
 const fn require(holds: bool, otherwise: &'static str) -> Result<(), SettingsError> {
     if holds { Ok(()) } else { Err(SettingsError(otherwise)) }
 }
@@ -155,6 +149,7 @@ mod tests {
 
     use super::*;
     use crate::domain::Currency;
+    use crate::providers::settings::stays_here;
 
     fn check(change: &Value) -> Result<Currency, &'static str> {
         let mut all = json!({"appid": "APPTEST0001", "base_url": "https://trader.invalid"});

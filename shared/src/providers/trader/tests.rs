@@ -3,14 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use aws_sdk_secretsmanager::config::{BehaviorVersion, Credentials, Region};
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::json;
@@ -19,44 +11,13 @@ use super::*;
 use crate::domain::order::Birth;
 use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, TraceId, UserId};
 use crate::outbound::OutboundError;
-use crate::secrets::{PROVIDER_KEYS, Secret};
+use crate::providers::testing::Keys;
 
 const KEY: &str = "trader-test-key-0123";
 const OLD_KEY: &str = "trader-test-key-old";
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_200);
 const ORDER: &str = "R0123456789ABCDEFGHJKMNPQR";
 const FORM: &str = "application/x-www-form-urlencoded";
-
-/// A secret store that holds the current and the previous key, or does not answer.
-#[derive(Debug, Clone, Copy)]
-struct Secrets {
-    reachable: bool,
-}
-
-impl HttpConnector for Secrets {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
-        let key = if body.contains("AWSPREVIOUS") { OLD_KEY } else { KEY };
-        let document = json!({"trader": {"key": key}}).to_string();
-        let (status, body) = if self.reachable {
-            (200, json!({"Name": "keys", "SecretString": document}))
-        } else {
-            (400, json!({"__type": "AccessDeniedException"}))
-        };
-        let status = status.try_into().unwrap();
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body.to_string()))))
-    }
-}
-
-impl HttpClient for Secrets {
-    fn http_connector(
-        &self,
-        _: &HttpConnectorSettings,
-        _: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(*self)
-    }
-}
 
 /// A provider that answers from a list and remembers what it was sent.
 #[derive(Debug, Default)]
@@ -95,16 +56,8 @@ fn bench_with(settings: serde_json::Value, reachable: bool) -> Bench {
     for (name, value) in settings.as_object().unwrap() {
         all[name] = value.clone();
     }
-    let config = aws_sdk_secretsmanager::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("us-east-1"))
-        .credentials_provider(Credentials::new("AKID", "secret", None, None, "test"))
-        .http_client(SharedHttpClient::new(Secrets { reachable }))
-        .build();
-    let client = aws_sdk_secretsmanager::Client::from_conf(config);
-    let secret = Arc::new(Secret::new(client, "keys".to_owned(), PROVIDER_KEYS));
-    let name = ProviderName::parse("trader").unwrap();
-    let keys = ProviderKeys::new(secret, name.clone());
+    let keys = Keys { provider: "trader", current: KEY, previous: OLD_KEY, reachable };
+    let (name, keys) = keys.of();
     let script = Arc::new(Script::default());
     let settings = serde_json::from_value(all).unwrap();
     Bench { trader: Trader::new(name, settings, keys, script.clone()).unwrap(), script }

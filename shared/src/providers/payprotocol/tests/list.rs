@@ -1,0 +1,123 @@
+//! The list of what arrived: complete, or no answer.
+
+use super::*;
+
+/// A page of `count` records in all.
+fn page(count: usize, records: &[Value]) -> Value {
+    json!({"count": count, "page": 1, "size": 2, "list": records})
+}
+
+fn with_id(id: i32) -> Value {
+    recharge(&json!({"rechargeId": id}))
+}
+
+/// The ids of what is listed when the provider answers with `pages`, and what it was asked.
+async fn listed(pages: &[Value]) -> (Answer<Vec<String>>, usize) {
+    let mut bench = bench_with(json!({"page_size": 2}), true);
+    for page in pages {
+        bench = bench.answers(200, page);
+    }
+    let from = Timestamp::from_secs(1_699_990_000);
+    let answer = bench.provider.list(from, NOW).await;
+    let asked = bench.asked();
+    for (number, asked) in asked.iter().enumerate() {
+        let window = "startTime=1699989999&endTime=1700000021";
+        assert!(asked.starts_with("/recharge/list?page=") && asked.ends_with(window), "{asked}");
+        assert!(number > 0 || asked.contains("page=1&size=2&"), "{asked}");
+    }
+    let ids = |all: Vec<Evidence>| all.into_iter().map(|one| one.payment_id).collect();
+    (answer.map(ids), asked.len())
+}
+
+fn done(ids: &[i32]) -> Answer<Vec<String>> {
+    Answer::Done(ids.iter().map(i32::to_string).collect())
+}
+
+#[tokio::test]
+async fn every_page_is_read_and_nothing_is_listed_twice() {
+    assert_eq!(listed(&[page(0, &[])]).await, (done(&[]), 1));
+    assert_eq!(listed(&[json!({"count": 0, "list": null})]).await, (done(&[]), 1));
+    assert_eq!(listed(&[page(2, &[with_id(2), with_id(1)])]).await, (done(&[1, 2]), 1));
+    let pages = [page(3, &[with_id(3), with_id(2)]), page(3, &[with_id(1)])];
+    assert_eq!(listed(&pages).await, (done(&[1, 2, 3]), 2));
+    // A provider whose pages are shorter than asked for.
+    let short = [page(3, &[with_id(3)]), page(3, &[with_id(2)]), page(3, &[with_id(1)])];
+    assert_eq!(listed(&short).await, (done(&[1, 2, 3]), 3));
+}
+
+#[tokio::test]
+async fn a_row_that_arrives_in_between_makes_the_list_be_read_again() {
+    let pages = [
+        page(3, &[with_id(3), with_id(2)]),
+        // 4 has arrived and has pushed 2 onto the second page.
+        page(4, &[with_id(2), with_id(1)]),
+        page(4, &[with_id(4), with_id(3)]),
+        page(4, &[with_id(2), with_id(1)]),
+    ];
+    assert_eq!(listed(&pages).await, (done(&[1, 2, 3, 4]), 4));
+    // The same while the number stands still: 1 was pushed off and is missing.
+    let still = [
+        page(3, &[with_id(3), with_id(2)]),
+        page(3, &[with_id(2)]),
+        page(3, &[]),
+        page(3, &[with_id(3), with_id(2)]),
+        page(3, &[with_id(1)]),
+    ];
+    assert_eq!(listed(&still).await, (done(&[1, 2, 3]), 5));
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_stand_still_is_no_answer() {
+    let reading = |count: usize| [page(count, &[with_id(2)]), page(count + 1, &[with_id(1)])];
+    let pages = [reading(2), reading(4), reading(6)].concat();
+    let (answer, asked) = listed(&pages).await;
+    assert!(is_unknown(&answer) && asked == 6, "{answer:?}");
+    let missing = [page(2, &[with_id(1)]), page(2, &[])];
+    let (answer, asked) = listed(&[missing.clone(), missing.clone(), missing].concat()).await;
+    assert!(is_unknown(&answer) && asked == 6, "{answer:?}");
+    let more = [page(1, &[with_id(1), with_id(2)])];
+    let (answer, _) = listed(&[more.clone(), more.clone(), more].concat()).await;
+    assert!(is_unknown(&answer), "{answer:?}");
+}
+
+#[tokio::test]
+async fn one_id_with_two_contents_is_no_answer() {
+    let other = recharge(&json!({"rechargeId": 2, "rechargeAmount": "1"}));
+    let pages = [page(3, &[with_id(3), with_id(2)]), page(3, &[other])];
+    let (answer, _) = listed(&pages).await;
+    assert!(is_unknown(&answer), "{answer:?}");
+}
+
+#[tokio::test]
+async fn only_final_records_are_listed() {
+    let status =
+        |id: i32, status: i32| recharge(&json!({"rechargeId": id, "rechargeStatus": status}));
+    let all = page(4, &[status(1, 0), status(2, 1), status(3, 2), status(4, 7)]);
+    let bench = bench().answers(200, &all);
+    let Answer::Done(listed) = bench.provider.list(NOW, NOW).await else { panic!("listed") };
+    let kinds: Vec<(&str, EvidenceKind)> =
+        listed.iter().map(|one| (one.payment_id.as_str(), one.kind)).collect();
+    let wanted =
+        [("1", usdt(12_345_678)), ("3", EvidenceKind::Declined), ("4", EvidenceKind::Unrecognised)];
+    assert_eq!(kinds, wanted);
+}
+
+#[tokio::test]
+async fn an_unreadable_page_is_no_answer() {
+    for bad in [
+        json!(null),
+        json!([]),
+        json!({"list": []}),
+        json!({"count": -1, "list": []}),
+        json!({"count": "0", "list": []}),
+        json!({"count": 1, "list": {}}),
+        page(1, &[json!({})]),
+        page(1, &[json!(null)]),
+        page(1, &[recharge(&json!({"rechargeStatus": null}))]),
+    ] {
+        let (answer, asked) = listed(std::slice::from_ref(&bad)).await;
+        assert!(is_unknown(&answer) && asked == 1, "{bad}");
+    }
+    let bench = bench().answers(500, &json!(null));
+    assert!(is_unknown(&bench.provider.list(NOW, NOW).await), "a refusal is no empty list");
+}

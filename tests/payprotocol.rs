@@ -1,0 +1,205 @@
+//! The Pay Protocol adapter against the simulated provider: the same wire, two sets of books.
+
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use recharge_local::sim::payprotocol::{Deposited, Mode, Transfer};
+use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_API_KEY};
+use recharge_shared::domain::{
+    Currency, Deposit, Evidence, EvidenceKind, MerchantId, Money, OrderId, ProviderName, Source,
+    Timestamp, UserId, UserMark,
+};
+use recharge_shared::providers::{Answer, Provider};
+use recharge_tests::World;
+use recharge_tests::world::simulate;
+
+fn name() -> ProviderName {
+    ProviderName::parse(PAYPROTOCOL).unwrap()
+}
+
+fn adapter(world: &World) -> Arc<dyn Provider> {
+    world.stack.functions.webhook.providers.get(Some(&name())).unwrap().clone()
+}
+
+fn now(world: &World) -> Timestamp {
+    Timestamp::from_millis(world.clock().now_ms())
+}
+
+fn mark(user: &str) -> UserMark {
+    UserMark::derive(&MerchantId::parse("m_demo").unwrap(), &UserId::parse(user).unwrap())
+}
+
+/// The new addresses of `user`, TRON first.
+async fn addresses(world: &World, user: &str) -> Vec<Deposit> {
+    let made = adapter(world).new_addresses(&mark(user), now(world)).await;
+    let Answer::Done(mut made) = made else { unreachable!("{made:?}") };
+    made.sort_by(|a, b| b.network.cmp(&a.network));
+    made
+}
+
+/// Everything since the world began.
+async fn listed(world: &World) -> Answer<Vec<Evidence>> {
+    adapter(world).list(Timestamp::EPOCH, now(world)).await
+}
+
+const fn usdt(minor: i128) -> EvidenceKind {
+    EvidenceKind::Paid(Money::new(minor, Currency::Usdt))
+}
+
+#[test]
+fn a_user_has_one_address_a_chain_for_ever() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (adapter, mark) = (adapter(&world), mark("u_1"));
+        assert_eq!(adapter.find_addresses(&mark, now(&world)).await, Answer::Done(vec![]));
+        let made = adapter.new_addresses(&mark, now(&world)).await;
+        let Answer::Done(deposits) = &made else { unreachable!("{made:?}") };
+        let networks: Vec<&str> = deposits.iter().map(|one| one.network.as_str()).collect();
+        assert_eq!(networks, ["BSC", "TRON"]);
+        assert_eq!(adapter.find_addresses(&mark, now(&world)).await, made);
+        assert_eq!(adapter.new_addresses(&mark, now(&world)).await, made, "the provider refuses");
+        assert_eq!(world.payprotocol.users(), 1);
+    });
+}
+
+#[test]
+fn addresses_whose_creation_was_not_answered_are_found() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (adapter, mark) = (adapter(&world), mark("u_1"));
+        world.payprotocol.set_mode(Mode::LostAnswer);
+        let lost = adapter.new_addresses(&mark, now(&world)).await;
+        assert!(matches!(lost, Answer::Unknown(_)), "{lost:?}");
+        world.payprotocol.set_mode(Mode::Ok);
+        let found = adapter.find_addresses(&mark, now(&world)).await;
+        assert!(matches!(found, Answer::Done(found) if found.len() == 2));
+        for mode in [Mode::Down, Mode::Error, Mode::Slow] {
+            world.payprotocol.set_mode(mode);
+            let found = adapter.find_addresses(&mark, now(&world)).await;
+            assert!(matches!(found, Answer::Unknown(_)), "{mode:?}: {found:?}");
+            assert!(matches!(listed(&world).await, Answer::Unknown(_)), "{mode:?}");
+        }
+    });
+}
+
+#[test]
+fn callback_detail_and_list_agree_on_a_deposit() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let tron = addresses(&world, "u_1").await.remove(0);
+        let Deposited { recharge_id, callback, .. } = world.deposit(&tron.address, "12.345678");
+        let answered = world.deliver_payprotocol(&callback.unwrap()).await;
+        assert_eq!((answered.status, answered.text.as_str()), (200, "success"));
+        assert_eq!(answered.headers["content-type"], "text/plain");
+        assert_eq!(world.stack.depth().visible, 1, "the evidence is in the queue");
+        world.pass(900).await;
+        assert_eq!(world.deliver_due().await, 0, "it was acknowledged");
+
+        let Answer::Done(mut found) = listed(&world).await else { unreachable!("a list") };
+        let found = found.pop().unwrap();
+        assert_eq!((found.kind, found.source), (usdt(12_345_678), Source::List));
+        assert_eq!((&found.deposit, &found.user_mark), (&Some(tron), &Some(mark("u_1"))));
+        let order = OrderId::of_payment(&name(), PAYPROTOCOL_API_KEY, &recharge_id.to_string());
+        assert_eq!(found.order_id, Some(order));
+        let confirmed = adapter(&world).confirm(&found, None, now(&world)).await;
+        let Answer::Done(Some(confirmed)) = confirmed else { unreachable!("{confirmed:?}") };
+        assert_eq!(confirmed.identity(), found.identity());
+    });
+}
+
+#[test]
+fn a_callback_comes_again_until_it_is_taken() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let tron = addresses(&world, "u_1").await.remove(0);
+        world.deposit(&tron.address, "1");
+        for after_secs in [15, 15, 150] {
+            assert_eq!(world.deliver_due().await, 0);
+            world.pass(after_secs - 1).await;
+            assert_eq!(world.payprotocol.due(now(&world)).len(), 0);
+            world.pass(1).await;
+            if after_secs == 150 {
+                assert_eq!(world.deliver_due().await, 1);
+            } else {
+                // Signed, and lost on the way.
+                assert_eq!(world.payprotocol.due(now(&world)).len(), 1);
+            }
+        }
+        assert_eq!(world.payprotocol.next_due_ms(), None);
+        assert_eq!(world.stack.depth().visible, 1);
+    });
+}
+
+#[test]
+fn an_old_callback_is_refused() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let tron = addresses(&world, "u_1").await.remove(0);
+        let callback = world.deposit(&tron.address, "1").callback.unwrap();
+        world.pass(901).await;
+        assert_eq!(world.deliver_payprotocol(&callback).await.status, 401);
+        assert_eq!(world.stack.depth().visible, 0);
+    });
+}
+
+#[test]
+fn every_deposit_is_in_the_list_whatever_it_is() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let both = addresses(&world, "u_1").await;
+        let (tron, bsc) = (&both[0].address, &both[1].address);
+        world.pass(3_600).await;
+        let quiet = |address, amount, currency| {
+            world.transfer(&Transfer { address, amount, currency, silent: true });
+        };
+        for _ in 0..1_203 {
+            quiet(tron, "1", "USDT");
+        }
+        quiet(bsc, "25.00000025", "USDT");
+        quiet(tron, "7", "TRX");
+        assert_eq!(world.deliver_due().await, 0);
+        let Answer::Done(found) = listed(&world).await else { unreachable!("a list") };
+        assert_eq!(found.len(), 1_205);
+        let said = |one: &Evidence| (one.kind, one.dust.map(|dust| dust.units));
+        assert_eq!(said(&found[0]), (usdt(1_000_000), None));
+        assert_eq!(said(&found[1_203]), (usdt(25_000_000), Some(250_000_000_000)));
+        assert_eq!(said(&found[1_204]), (EvidenceKind::Unlisted, None));
+        let from = now(&world).plus(Duration::from_secs(10));
+        world.pass(20).await;
+        let later = adapter(&world).list(from, now(&world)).await;
+        assert_eq!(later, Answer::Done(vec![]));
+    });
+}
+
+#[test]
+fn a_provider_that_contradicts_itself_is_not_believed() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let tron = addresses(&world, "u_1").await.remove(0);
+        world.deposit(&tron.address, "1");
+        let Answer::Done(found) = listed(&world).await else { unreachable!("a list") };
+        let confirmed = async || adapter(&world).confirm(&found[0], None, now(&world)).await;
+        world.payprotocol.set_mode(Mode::WrongAmount);
+        let Answer::Done(Some(other)) = confirmed().await else { unreachable!("an answer") };
+        assert_eq!(other.kind, usdt(10_000_000));
+        world.payprotocol.set_mode(Mode::UnknownStatus);
+        let Answer::Done(Some(other)) = confirmed().await else { unreachable!("an answer") };
+        assert_eq!(other.kind, EvidenceKind::Unrecognised);
+        let Answer::Done(listed) = listed(&world).await else { unreachable!("a list") };
+        assert_eq!(listed[0].kind, EvidenceKind::Unrecognised);
+        world.payprotocol.set_mode(Mode::Ok);
+        let unknown = Evidence { payment_id: "1".to_owned(), ..found[0].clone() };
+        let confirmed = adapter(&world).confirm(&unknown, None, now(&world)).await;
+        assert_eq!(confirmed, Answer::Done(None));
+    });
+}
+
+#[test]
+fn the_local_settings_agree_with_the_provider() {
+    simulate(1, async || {
+        let world = World::new().await;
+        assert_eq!(adapter(&world).examine(now(&world)).await, Answer::Done(vec![]));
+    });
+}
