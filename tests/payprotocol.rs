@@ -41,7 +41,7 @@ async fn addresses(world: &World, user: &str) -> Vec<Deposit> {
 
 /// Everything since the world began.
 async fn listed(world: &World) -> Answer<Vec<Evidence>> {
-    adapter(world).list(Timestamp::EPOCH, now(world)).await
+    adapter(world).list(Timestamp::EPOCH, now(world), now(world)).await
 }
 
 const fn usdt(minor: i128) -> EvidenceKind {
@@ -168,7 +168,7 @@ fn every_deposit_is_in_the_list_whatever_it_is() {
         assert_eq!(said(&found[1_204]), (EvidenceKind::Unlisted, None));
         let from = now(&world).plus(Duration::from_secs(10));
         world.pass(20).await;
-        let later = adapter(&world).list(from, now(&world)).await;
+        let later = adapter(&world).list(from, now(&world), now(&world)).await;
         assert_eq!(later, Answer::Done(vec![]));
     });
 }

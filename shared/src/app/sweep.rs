@@ -14,9 +14,9 @@ use crate::store::{Store, StoreError};
 /// How far before the cursor each window begins: the provider may list late what it dates early.
 const OVERLAP: Duration = Duration::from_secs(300);
 /// The longest window that is asked for at once.
-const WINDOW_MAX: Duration = Duration::from_secs(3_600);
-/// How far back the first sweep of an account begins.
-const FIRST_LOOK_BACK: Duration = Duration::from_secs(86_400);
+const WINDOW_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// How far back the first sweep of an account begins: its addresses were given out by this deployment.
+const FIRST_LOOK_BACK: Duration = Duration::from_secs(3_600);
 /// How long ago a window ends that is read again, so that each moment is read once more after an hour, a
 /// day and three.
 const LOOK_BACKS: [Duration; 3] =
@@ -91,7 +91,7 @@ impl Sweep<'_> {
         swept: &mut Swept,
     ) -> Result<bool, StoreError> {
         let provider = self.provider.name().as_str();
-        let listed: Vec<Evidence> = match self.provider.list(from, until).await {
+        let listed: Vec<Evidence> = match self.provider.list(from, until, self.clock.now()).await {
             Answer::Done(listed) => listed,
             Answer::Declined(why) | Answer::Unknown(why) => {
                 tracing::warn!(provider, why, "list not read");

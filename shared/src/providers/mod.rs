@@ -184,7 +184,12 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
     /// Everything final that arrived from `from` up to `until`, which is now, both at most a second off;
     /// complete, or no answer. Only for providers that say [`Provider::can_list`].
-    async fn list(&self, _from: Timestamp, _until: Timestamp) -> Answer<Vec<Evidence>> {
+    async fn list(
+        &self,
+        _from: Timestamp,
+        _until: Timestamp,
+        _now: Timestamp,
+    ) -> Answer<Vec<Evidence>> {
         Answer::Declined("no list".to_owned())
     }
 

@@ -34,22 +34,21 @@ struct Page {
 }
 
 impl PayProtocol {
-    /// Everything final that was made from `from` up to `until`, which is now: the provider refuses
-    /// requests that were signed more than a minute ago.
+    /// Everything final that was made in `window`, from its start up to its end. Each page is signed as
+    /// of its own time: the provider refuses requests that were signed more than a minute ago.
     pub(super) async fn final_records(
         &self,
-        from: Timestamp,
-        until: Timestamp,
+        window: (Timestamp, Timestamp),
+        now: Timestamp,
     ) -> Answer<Vec<Evidence>> {
         let started = Instant::now();
         for _ in 0..READINGS_MAX {
-            match self.reading((from, until), started).await {
+            match self.reading(window, (now, started)).await {
                 Reading::Complete(records) => {
                     let is_final = |record: &&Record| record.status() != Status::Pending;
                     let finals = records.values().filter(is_final);
-                    let said = |record| {
-                        self.evidence(record, (Source::List, until), Record::digest(record))
-                    };
+                    let said =
+                        |record| self.evidence(record, (Source::List, now), Record::digest(record));
                     return Answer::Done(finals.map(said).collect());
                 }
                 Reading::Moved => {}
@@ -59,11 +58,15 @@ impl PayProtocol {
         Answer::Unknown("the list does not stand still".to_owned())
     }
 
-    async fn reading(&self, window: (Timestamp, Timestamp), started: Instant) -> Reading {
+    async fn reading(
+        &self,
+        window: (Timestamp, Timestamp),
+        begun: (Timestamp, Instant),
+    ) -> Reading {
         let mut records: BTreeMap<i32, Record> = BTreeMap::new();
         let mut count = None;
         for number in 1..=PAGES_MAX {
-            let page = match self.page(window, number, started).await {
+            let page = match self.page(window, number, begun).await {
                 Ok(page) => page,
                 Err(answer) => return Reading::Failed(answer),
             };
@@ -96,7 +99,7 @@ impl PayProtocol {
         &self,
         (from, until): (Timestamp, Timestamp),
         number: u32,
-        started: Instant,
+        (now, started): (Timestamp, Instant),
     ) -> Result<Page, Answer<Vec<Evidence>>> {
         // Nothing says whether the bounds belong to the window, so each is moved out by a second.
         let (start, end) = ((from.secs() - 1).max(0), until.secs() + 1);
@@ -108,7 +111,7 @@ impl PayProtocol {
             answer_bytes_max: LIST_BYTES_MAX,
             ..Call::get("recharge_list", "/recharge/list", &query)
         };
-        match self.call(call, until.plus(started.elapsed())).await {
+        match self.call(call, now.plus(started.elapsed())).await {
             Reply::Data(Value::Object(members)) => {
                 page_of(&members).map_err(|why| Answer::Unknown(why.to_owned()))
             }

@@ -250,8 +250,13 @@ impl Provider for PayProtocol {
         }
     }
 
-    async fn list(&self, from: Timestamp, until: Timestamp) -> Answer<Vec<Evidence>> {
-        self.final_records(from, until).await
+    async fn list(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Answer<Vec<Evidence>> {
+        self.final_records((from, until), now).await
     }
 
     async fn examine(&self, now: Timestamp) -> Answer<Vec<String>> {

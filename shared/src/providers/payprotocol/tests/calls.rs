@@ -155,7 +155,7 @@ async fn nothing_is_sent_while_the_key_cannot_be_read() {
     let bench = bench_with(json!({}), false);
     assert!(is_unknown(&bench.provider.find_addresses(&mark(), NOW).await));
     assert!(is_unknown(&bench.provider.new_addresses(&mark(), NOW).await));
-    assert!(is_unknown(&bench.provider.list(NOW, NOW).await));
+    assert!(is_unknown(&bench.provider.list(NOW, NOW, NOW).await));
     assert!(bench.script.sent.lock().unwrap().is_empty());
 }
 
@@ -197,7 +197,7 @@ async fn callback_detail_and_list_say_the_same_of_one_payment() {
     let answer = recharge(&json!({}));
     let Answer::Done(Some(queried)) = confirmed(&answer, 200).await else { panic!("confirmed") };
     let bench = bench().answers(200, &json!({"count": 1, "page": 1, "size": 10, "list": [answer]}));
-    let Answer::Done(listed) = bench.provider.list(NOW, NOW).await else { panic!("listed") };
+    let Answer::Done(listed) = bench.provider.list(NOW, NOW, NOW).await else { panic!("listed") };
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].source, Source::List);
     assert_eq!(listed[0].identity(), queried.identity());

@@ -18,7 +18,7 @@ async fn listed(pages: &[Value]) -> (Answer<Vec<String>>, usize) {
         bench = bench.answers(200, page);
     }
     let from = Timestamp::from_secs(1_699_990_000);
-    let answer = bench.provider.list(from, NOW).await;
+    let answer = bench.provider.list(from, NOW, NOW).await;
     let asked = bench.asked();
     for (number, asked) in asked.iter().enumerate() {
         let window = "startTime=1699989999&endTime=1700000021";
@@ -94,7 +94,7 @@ async fn only_final_records_are_listed() {
         |id: i32, status: i32| recharge(&json!({"rechargeId": id, "rechargeStatus": status}));
     let all = page(4, &[status(1, 0), status(2, 1), status(3, 2), status(4, 7)]);
     let bench = bench().answers(200, &all);
-    let Answer::Done(listed) = bench.provider.list(NOW, NOW).await else { panic!("listed") };
+    let Answer::Done(listed) = bench.provider.list(NOW, NOW, NOW).await else { panic!("listed") };
     let kinds: Vec<(&str, EvidenceKind)> =
         listed.iter().map(|one| (one.payment_id.as_str(), one.kind)).collect();
     let wanted =
@@ -119,5 +119,5 @@ async fn an_unreadable_page_is_no_answer() {
         assert!(is_unknown(&answer) && asked == 1, "{bad}");
     }
     let bench = bench().answers(500, &json!(null));
-    assert!(is_unknown(&bench.provider.list(NOW, NOW).await), "a refusal is no empty list");
+    assert!(is_unknown(&bench.provider.list(NOW, NOW, NOW).await), "a refusal is no empty list");
 }
