@@ -149,7 +149,6 @@ mod tests {
 
     use super::*;
     use crate::domain::Currency;
-    use crate::providers::settings::stays_here;
 
     fn check(change: &Value) -> Result<Currency, &'static str> {
         let mut all = json!({"appid": "APPTEST0001", "base_url": "https://trader.invalid"});
