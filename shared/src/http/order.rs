@@ -68,7 +68,11 @@ fn received(order: &Order) -> Vec<ReceivedPayment> {
         payment_id: payment.id.clone(),
         amount: minor(payment.amount),
         dust: payment.dust.map(domain::Dust::text),
-        status: payment.fate.as_str(),
+        status: match (order.state, payment.fate) {
+            // Nobody waits for the rest any more.
+            (OrderState::Review, domain::PaymentFate::Held) => domain::PaymentFate::Review.as_str(),
+            (_, fate) => fate.as_str(),
+        },
         transaction_id: payment.transaction_id.clone(),
         received_at: rfc3339(payment.at),
     };
