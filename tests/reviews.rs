@@ -474,3 +474,94 @@ fn a_deposit_of_which_the_provider_says_another_amount_is_never_credited() {
         assert_eq!(only_review(&world).await["why"], "unconfirmed");
     });
 }
+
+#[test]
+fn a_refusal_that_comes_to_an_order_in_review_takes_no_money_with_it() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 1)).await;
+        let mut declined = paid(&world, &order, "p-1", 1);
+        declined.evidence.kind = EvidenceKind::Declined;
+        arrive(&world, &declined).await;
+        let all = reviews(&world, "admin").await;
+        let declined = all.iter().find(|review| review["why"] == "declined_late").unwrap();
+        assert_eq!(declined["amount"], Value::Null);
+        assert_eq!(resolve(&world, "admin", declined, &credit_order(&order)).await.status, 409);
+        assert_eq!(resolve(&world, "admin", declined, &note("reject")).await.status, 202);
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 1 0 REVIEW");
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn money_that_waits_with_an_order_is_not_given_to_another_one() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let [x, y] =
+            [order(&world, "u_1", MINOR, "k-1").await, order(&world, "u_2", MINOR, "k-2").await];
+        for (order, payment) in [(&x, "p-1"), (&y, "p-2")] {
+            arrive(&world, &paid(&world, order, payment, 2_000_000)).await;
+        }
+        world.pass(1_800).await;
+        world.let_pass(3).await;
+        for seen in reviews(&world, "admin").await {
+            let other = if seen["orderId"] == x.as_str() { &y } else { &x };
+            assert_eq!(resolve(&world, "admin", &seen, &credit_order(other)).await.status, 409);
+            let to_user = json!({"action": "credit_user", "userId": "u_3", "note": "x"});
+            assert_eq!(resolve(&world, "admin", &seen, &to_user).await.status, 409);
+            let own = seen["orderId"].as_str().unwrap();
+            assert_eq!(resolve(&world, "admin", &seen, &credit_order(own)).await.status, 202);
+        }
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_2")), (2_000_000, 2_000_000));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn one_payment_of_several_is_not_taken_out_of_an_order_in_review() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let policy = MerchantPolicy {
+            amount: Some(AmountPolicy::Accumulate),
+            over_payment: Some(recharge_shared::domain::Disposal::Review),
+            ..MerchantPolicy::default()
+        };
+        let merchant = Merchant { policy, ..Merchant::default() };
+        store(&world).set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 2_000_000)).await;
+        arrive(&world, &paid(&world, &order, "p-2", 9_000_000)).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_over 11000000 0 REVIEW REVIEW");
+        let seen = only_review(&world).await;
+        let to_user = json!({"action": "credit_user", "userId": "u_3", "note": "x"});
+        assert_eq!(resolve(&world, "admin", &seen, &to_user).await.status, 409);
+        assert_eq!(resolve(&world, "admin", &seen, &credit_order(&order)).await.status, 202);
+        assert_eq!(
+            stands(&world, &order).await,
+            "SUCCESS manual 11000000 11000000 CREDITED CREDITED"
+        );
+        assert_eq!(balance(&world, "u_1"), 11_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn money_in_review_is_moved_to_a_user_and_its_order_ends() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 3_000_000)).await;
+        let seen = only_review(&world).await;
+        let to_user = json!({"action": "credit_user", "userId": "u_3", "note": "of the brother"});
+        assert_eq!(resolve(&world, "admin", &seen, &to_user).await.status, 202);
+        assert_eq!(stands(&world, &order).await, "FAILED manual 3000000 0 CREDITED_ELSEWHERE");
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_3")), (0, 3_000_000));
+        arrive(&world, &paid(&world, &order, "p-1", 3_000_000)).await;
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_3")), (0, 3_000_000));
+        sound(&world).await;
+    });
+}

@@ -149,12 +149,13 @@ async fn one(
                 return Err(Undone::NotNow);
             }
             // A redelivery finds the work done, but perhaps not the announcement.
-            let news = news.or_else(|| found.filter(|_| receives > 1));
-            let Some(order) = news else { return Ok(()) };
-            match announce(&deps.notifications, &order, trace).await {
-                true => Ok(()),
-                false => Err(Undone::NotNow),
+            let again = found.into_iter().filter(|_| receives > 1);
+            for order in news.into_iter().chain(again) {
+                if !announce(&deps.notifications, &order, trace).await {
+                    return Err(Undone::NotNow);
+                }
             }
+            Ok(())
         }
         Err(error) => {
             tracing::warn!(%error, "{what} put off");

@@ -74,21 +74,21 @@ pub enum Outcome {
 pub struct Settlement {
     /// In a word.
     pub outcome: Outcome,
-    /// The order whose latest notice the merchant must hear of, if this has written it or might have:
+    /// The orders whose latest notices the merchants must hear of, if this has written them or might have:
     /// a commit whose answer was lost looks like one that somebody else has made.
-    pub announce: Option<Box<Order>>,
-    /// The order, when there was nothing left to do.
-    pub found: Option<Box<Order>>,
+    pub announce: Vec<Order>,
+    /// The orders, when there was nothing left to do.
+    pub found: Vec<Order>,
 }
 
 impl Settlement {
     pub(super) fn plain(outcome: Outcome) -> Settlement {
-        Settlement { outcome, announce: None, found: None }
+        Settlement { outcome, announce: Vec::new(), found: Vec::new() }
     }
 
     fn already_done(order: Order, has_raced: bool) -> Settlement {
-        let order = Some(Box::new(order));
-        let (announce, found) = if has_raced { (order, None) } else { (None, order) };
+        let order = vec![order];
+        let (announce, found) = if has_raced { (order, Vec::new()) } else { (Vec::new(), order) };
         Settlement { outcome: Outcome::AlreadyDone, announce, found }
     }
 }
@@ -220,7 +220,17 @@ pub(super) async fn write(
             let noted = order.zip(noted.as_deref());
             let write = OrderWrite::New(&made);
             let booking = Booking { order: write, entry: &entry, evidence, noted, review };
-            (store.book(booking).await?, made, Outcome::Settled)
+            let settled = store.book(booking).await?;
+            // An order that let go of the payment may have ended with it.
+            if let (Settled::Now, Some((before, after))) = (settled, noted)
+                && before.version != after.version
+            {
+                log(before, after);
+                let mut settlement = done(None, made, Outcome::Settled);
+                settlement.announce.push(after.clone());
+                return Ok(Wrote::Done(settlement));
+            }
+            (settled, made, Outcome::Settled)
         }
         (Decision::Hold { order: after, reason }, Some(order)) => {
             (store.hold((order, &after), evidence, reason).await?, after, Outcome::Held)
@@ -246,6 +256,9 @@ pub(super) async fn write(
     };
     match (settled, outcome) {
         (Settled::Now, _) => Ok(Wrote::Done(done(order, after, outcome))),
+        (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) if review.is_some() => {
+            Ok(Wrote::Before)
+        }
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) => {
             park(context, evidence, ParkReason::SecondPayment, whose).await.map(Wrote::Done)
         }
@@ -276,7 +289,7 @@ fn done(before: Option<&Order>, after: Box<Order>, outcome: Outcome) -> Settleme
             after.id
         ),
     }
-    Settlement { announce: Some(after), ..Settlement::plain(outcome) }
+    Settlement { announce: vec![*after], ..Settlement::plain(outcome) }
 }
 
 /// Whether the provider itself has to be asked: it was told by a callback alone.

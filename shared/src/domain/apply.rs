@@ -470,9 +470,14 @@ fn credit_review(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision
     }
 }
 
-/// Decides what it does to `order` that a person does not credit what `evidence` brought: the order
-/// afterwards, if it changes.
-pub fn refuse(order: &Order, evidence: &Evidence, now: Timestamp) -> Option<Order> {
+/// Decides what it does to `order` that a person does not credit it what `evidence` brought, which gets
+/// `fate` instead: the order afterwards, if it changes.
+pub fn let_go(
+    order: &Order,
+    evidence: &Evidence,
+    fate: PaymentFate,
+    now: Timestamp,
+) -> Option<Order> {
     let known = order.payment(&evidence.payment_id).map(|payment| payment.fate);
     let with_order = match (order.state, evidence.kind, known) {
         (OrderState::Review, _, Some(PaymentFate::Review))
@@ -484,7 +489,7 @@ pub fn refuse(order: &Order, evidence: &Evidence, now: Timestamp) -> Option<Orde
     for payment in &mut payments {
         let with_it = matches!(payment.fate, PaymentFate::Held | PaymentFate::Review);
         if (with_order && with_it) || (!with_order && payment.id == evidence.payment_id) {
-            payment.fate = PaymentFate::Refused;
+            payment.fate = fate;
         }
     }
     if !with_order {
