@@ -148,7 +148,7 @@ impl Functions {
                 clock: clock.clone(),
             },
             notifier: notifier_of(ground, store.clone()),
-            status_query: status_query::Deps { store: store.clone(), auth },
+            status_query: status_query::Deps { store: store.clone(), auth, clock: clock.clone() },
             reconcile_poller: reconcile_poller::Deps {
                 store,
                 queue,

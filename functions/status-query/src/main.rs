@@ -1,6 +1,9 @@
 //! Wiring of `status-query` for Lambda.
 
+use std::sync::Arc;
+
 use lambda_http::{Error, Request, run, service_fn};
+use recharge_shared::clock::SystemClock;
 use recharge_shared::config::Config;
 use recharge_shared::telemetry;
 use status_query::{Deps, handle};
@@ -9,7 +12,8 @@ use status_query::{Deps, handle};
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env().await;
-    let deps = Deps { store: config.store()?, auth: config.authenticator()? };
+    let clock = Arc::new(SystemClock);
+    let deps = Deps { store: config.store()?, auth: config.authenticator()?, clock };
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
     let deps = &deps;
     run(service_fn(move |request: Request| handle(deps, request))).await

@@ -104,8 +104,8 @@ async fn notices(context: Context<'_>, deadline: Instant) -> Report {
     for shard in 0..DUE_SHARDS {
         let now = context.clock.now();
         let until = now.plus(context.lookahead);
-        let due = match context.store.due_notices(shard, (until, NOTICES_PER_SHARD)).await {
-            Ok(due) => due,
+        let due = match context.store.due_notices(shard, (until, NOTICES_PER_SHARD), None).await {
+            Ok(due) => due.found,
             Err(error) => {
                 report.failed += 1;
                 tracing::warn!(shard, %error, "due notices not read");

@@ -4,6 +4,7 @@ mod answer;
 pub mod body;
 mod cursor;
 mod error;
+mod notice;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod order;
@@ -13,5 +14,6 @@ mod route;
 
 pub use answer::{Answer, File, render, trace_of};
 pub use error::{ApiError, ErrorCode};
+pub use notice::{deliveries_body, events_body, resent_body, sent_again_body};
 pub use order::{balances_body, ledger_body, notice_body, order_body, orders_body};
 pub use route::{Route, route};

@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::Client;
 mod addresses;
 mod bucket;
 mod cancellation;
+mod events;
 mod fault;
 mod item;
 mod listing;
@@ -21,8 +22,11 @@ mod users;
 
 pub use addresses::{AddressClaim, AddressOwner, AddressStored, AddressUser};
 pub use bucket::{Take, Taken};
+pub use events::{Listed, ListedPage};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};
-pub use notices::{Attempt, DueNotice, NoticeRow, NoticeState};
+pub use notices::{
+    ASKED_MAX, Attempt, DueNotice, DueNotices, DuePosition, NoticeRow, NoticeState, Standing,
+};
 pub use orders::{Due, Placed, Written};
 pub use settlement::Settled;
 pub use users::{Balance, LedgerLine, LedgerPage};

@@ -2,6 +2,7 @@
 //! `request`. Only with the feature `openapi`; the functions carry the finished document as a file.
 
 mod errors;
+mod events;
 mod headers;
 mod operations;
 mod providers;
@@ -13,7 +14,10 @@ mod tests;
 
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder, ServerBuilder};
 
-pub use words::{Currency, EntryKind, ErrorCode, OrderId, OrderStatus, Reason};
+pub use words::{
+    Currency, DeliveryState, EntryKind, ErrorCode, EventType, OrderId, OrderStatus, Reason,
+    ResendState,
+};
 
 use crate::{domain, http};
 
