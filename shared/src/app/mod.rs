@@ -5,6 +5,7 @@ pub mod admission;
 pub mod cancel;
 pub mod create_order;
 pub mod events;
+mod hand_over;
 pub mod list_orders;
 pub mod notify;
 pub mod reconcile;

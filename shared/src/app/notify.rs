@@ -13,7 +13,7 @@ use crate::http::notice_body;
 use crate::queue::{NotificationMessage, NotificationQueue};
 use crate::secrets::{NotificationKeysDocument, Secret};
 use crate::store::{
-    ASKED_MAX, Attempt, DueNotice, NoticeRow, NoticeState, Standing, Store, StoreError, Written,
+    ASKED_MAX, Attempt, NoticeRow, NoticeState, Standing, Store, StoreError, Written,
 };
 
 use super::events;
@@ -21,8 +21,8 @@ use super::events;
 /// The part of a refusal that is kept.
 const EXCERPT_BYTES_MAX: usize = 1_024;
 
-/// How long a notice that was handed to the queue has to be tried before it is handed over again.
-const HANDED_OVER_FOR: Duration = Duration::from_secs(900);
+/// In [`Delivered::error`]: the receiver was left alone; no attempt was made.
+pub const SPARED: &str = "spared";
 
 /// A signed notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +165,9 @@ async fn record(
     (at, took_ms): (Timestamp, u64),
 ) -> Result<Outcome, StoreError> {
     let now = context.clock.now();
+    if delivered.error == SPARED {
+        return put_off(context, (notice, try_, url), now).await;
+    }
     let (state, due_at) = match (delivered.status, try_) {
         (200..=299, _) => (NoticeState::Delivered, None),
         // Gone: the receiver wants to hear nothing more.
@@ -199,6 +202,23 @@ async fn record(
     Ok(Outcome::Tried(state))
 }
 
+/// No attempt was made, so none is written down or counted: it is made a little later.
+async fn put_off(
+    context: Context<'_>,
+    (notice, try_, url): (&Notice, Try, &str),
+    now: Timestamp,
+) -> Result<Outcome, StoreError> {
+    let pause = pause_after(1, &notice.id(), None).filter(|_| matches!(try_, Try::Planned(_)));
+    let Some(pause) = pause else {
+        // The message is all that knows of it: it comes again.
+        return Err(StoreError::Busy("the receiver does not answer".to_owned()));
+    };
+    let (state, due_at) = (NoticeState::Retrying, Some(now.plus(pause)));
+    let standing = Standing { state, due_at, destination: destination(url) };
+    context.store.record_attempt(notice, None, standing).await?;
+    Ok(Outcome::Tried(state))
+}
+
 fn bounded(mut text: String) -> String {
     let mut end = text.len().min(EXCERPT_BYTES_MAX);
     while !text.is_char_boundary(end) {
@@ -227,27 +247,4 @@ pub async fn announce(queue: &NotificationQueue, order: &Order, trace: &TraceId)
         }
     }
     all_sent
-}
-
-/// Hands a due notice over again; whether it did.
-pub async fn hand_over(
-    store: &Store,
-    queue: &NotificationQueue,
-    due: &DueNotice,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let next = now.plus(HANDED_OVER_FOR);
-    if store.postpone_notice(due, next).await? == Written::Raced {
-        return Ok(false);
-    }
-    let Some(row) = store.notice(&due.order, due.sequence).await? else { return Ok(false) };
-    let message = NotificationMessage {
-        trace: TraceId::untraced(),
-        order: due.order.clone(),
-        sequence: due.sequence,
-        made: u32::try_from(row.planned()).unwrap_or(u32::MAX),
-        again: false,
-    };
-    queue.send(&message).await.map_err(|error| StoreError::Busy(error.to_string()))?;
-    Ok(true)
 }

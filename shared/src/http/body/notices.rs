@@ -103,8 +103,7 @@ pub struct DeliveryAttempt {
     #[cfg_attr(feature = "openapi", schema(value_type = i64, example = 120))]
     pub duration_ms: u64,
     /// Why there is no answer: `refused` (the address is not public), `dns`, `connect`, `tls`, `timeout`,
-    /// `protocol`, `spared` (not tried, since the receiver had just not answered others) or `no_secret`;
-    /// `null` when there is one.
+    /// `protocol`, or `no_secret`; `null` when there is one.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub error: Option<String>,
     /// The beginning of an answer that was no success, at most 1 KiB; `null` for the rest.
