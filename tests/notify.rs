@@ -554,3 +554,41 @@ fn no_event_comes_to_light_behind_a_cursor_however_slow_the_table_is() {
         });
     }
 }
+
+#[test]
+fn the_books_are_the_same_with_the_notifier_switched_off() {
+    let play = |told: bool| {
+        simulate(7, async || {
+            let world = World::new().await;
+            let create = async |key: &str| {
+                let created = world.create("u_1", MINOR, key).await;
+                created.json["orderId"].as_str().unwrap().to_owned()
+            };
+            let work = async |minutes: u64| {
+                for _ in 0..minutes {
+                    world.pass(60).await;
+                    world.stack.poll().await.unwrap();
+                    world.settle().await;
+                    if told {
+                        world.notify().await;
+                    }
+                }
+            };
+            world.receiver.set(CALLBACK_URL, Manner::Answers(500, String::new()));
+            paid(&world, "u_1", "paid").await;
+            let lost = create("callback lost").await;
+            world.pay(&lost, None);
+            create("expires").await;
+            let cancelled = create("cancelled").await;
+            post(&world, &format!("/recharges/{cancelled}/cancel"), "").await;
+            work(40).await;
+            world.deliver(&world.pay(&cancelled, None)).await;
+            work(5).await;
+            assert_eq!(world.receiver.received().is_empty(), !told);
+            world.books()
+        })
+    };
+    let books = play(true);
+    assert_eq!(books, play(false));
+    assert_eq!((books.credits.len(), books.violations()), (3, Vec::<String>::new()));
+}
