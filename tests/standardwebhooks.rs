@@ -31,34 +31,25 @@ const given = JSON.parse(process.argv[1]);
 console.log(JSON.stringify(new Webhook(given.secret).verify(given.body, given.headers)));
 "#;
 
+#[expect(clippy::disallowed_methods, reason = "where .ci/run puts the packages")]
 fn cache(path: &str) -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_default();
     Path::new(&home).join(".cache/recharge").join(path)
 }
 
-/// A program with the package at hand.
-fn verifiers() -> Vec<(&'static str, Box<dyn Fn() -> Command>)> {
-    let python = || {
-        let mut command = Command::new(cache("venv/bin/python"));
-        command.args(["-c", PYTHON]);
-        command
+/// What runs `source` in `language`, with the package at hand.
+fn interpreter(language: &str, source: &str) -> Command {
+    let (program, option) = match language {
+        "python" => (cache("venv/bin/python"), "-c"),
+        _ => (PathBuf::from("node"), "-e"),
     };
-    let node = || {
-        let mut command = Command::new("node");
-        command.args(["-e", NODE]).env("NODE_PATH", cache("npm/node_modules"));
-        command
-    };
-    vec![("python", Box::new(python)), ("node", Box::new(node))]
+    let mut command = Command::new(program);
+    command.args([option, source]).env("NODE_PATH", cache("npm/node_modules"));
+    command
 }
 
-fn is_installed(language: &str) -> bool {
-    let (mut command, question) = match language {
-        "python" => (Command::new(cache("venv/bin/python")), "import standardwebhooks"),
-        _ => (Command::new("node"), "require('standardwebhooks')"),
-    };
-    command.args([if language == "python" { "-c" } else { "-e" }, question]);
-    command.env("NODE_PATH", cache("npm/node_modules"));
-    command.output().is_ok_and(|output| output.status.success())
+fn is_installed(language: &str, question: &str) -> bool {
+    interpreter(language, question).output().is_ok_and(|output| output.status.success())
 }
 
 type Deliveries = Arc<Mutex<Vec<(HeaderMap, String)>>>;
@@ -107,15 +98,19 @@ async fn the_official_packages_verify_what_is_sent_and_refuse_what_was_altered()
     later.entry("webhook-timestamp".to_owned()).and_modify(|secs| secs.push('0'));
     let mut other = headers.clone();
     other.entry("webhook-id".to_owned()).and_modify(|id| id.push('x'));
-    for (language, command) in verifiers() {
-        if !is_installed(language) {
+    let languages = [
+        ("python", PYTHON, "import standardwebhooks"),
+        ("node", NODE, "require('standardwebhooks')"),
+    ];
+    for (language, source, question) in languages {
+        if !is_installed(language, question) {
             println!("skipped: standardwebhooks is not installed for {language}: .ci/run does");
             continue;
         }
         let verify = |headers: &BTreeMap<String, String>, body: &str| {
             let given =
                 json!({"secret": DEMO_NOTIFICATION_SECRET, "headers": headers, "body": body});
-            command().arg(given.to_string()).output().unwrap()
+            interpreter(language, source).arg(given.to_string()).output().unwrap()
         };
         let good = verify(&headers, &body);
         let said: Value = serde_json::from_slice(&good.stdout).unwrap_or_default();
