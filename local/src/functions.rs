@@ -249,6 +249,7 @@ fn notifier_of(ground: &Ground, store: Store) -> notifier::Deps {
         dead_letters: DeadLetters::new(dead_letters, names.notifications.dead_letters_url.clone()),
         tries_max: names.notifications.tries_max,
         clock: Arc::new(ground.clock.clone()),
+        silences: notifier::Silences::default(),
     }
 }
 

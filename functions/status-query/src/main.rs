@@ -12,11 +12,8 @@ use status_query::{Deps, handle};
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env().await;
-    let deps = Deps {
-        store: config.store()?,
-        auth: config.authenticator()?,
-        clock: Arc::new(SystemClock),
-    };
+    let clock = Arc::new(SystemClock);
+    let deps = Deps { store: config.store()?, auth: config.authenticator()?, clock };
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
     let deps = &deps;
     run(service_fn(move |request: Request| handle(deps, request))).await

@@ -70,6 +70,17 @@ async fn the_binary_answers_its_events() {
     assert_eq!((ledger.status, &entry["orderId"]), (200, &json!(filed_order())));
     assert_eq!((&entry["kind"], &entry["amount"]), (&json!("CREDIT"), &json!(5_000_000)));
 
+    let mut deliveries = function.event("status-deliveries.json");
+    sign_anew(&mut deliveries);
+    let deliveries = function.http(&deliveries).await;
+    let delivery = &deliveries.json["deliveries"][0];
+    assert_eq!((deliveries.status, &delivery["state"]), (200, &json!("PENDING")));
+    let mut events = function.event("status-events.json");
+    sign_anew(&mut events);
+    let events = function.http(&events).await;
+    let nothing = json!({"events": [], "next": null, "hasMore": false});
+    assert_eq!((events.status, events.json), (200, nothing));
+
     function.stop().await;
 }
 

@@ -18,15 +18,14 @@ use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{NotificationQueue, ResolutionMessage, SettlementMessage, SettlementQueue};
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
 
-use super::notify::{announce, hand_over};
+use super::hand_over::due_notices;
+use super::notify::announce;
 use super::submit::{Submission, is_half_done, log};
 use super::sweep::Sweep;
 
 const ACTOR: &str = "reconcile-poller";
 /// Orders read from the index at once.
 const PAGE: i32 = 40;
-/// Due notices of a shard that one run hands over.
-const NOTICES_PER_SHARD: i32 = 100;
 /// Decisions of people that one run hands over again.
 const DECISIONS: i32 = 50;
 /// A notice that was not tried this long after its transition was not handed over.
@@ -36,7 +35,7 @@ const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
 /// Orders of one provider that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// No new look starts when less than this is left: four provider calls and the writes around them.
-const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(18);
+pub(super) const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(18);
 /// Unanswered calls in a row after which a provider is left alone for the rest of the run.
 const UNANSWERED_MAX: u32 = 5;
 
@@ -98,44 +97,9 @@ pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: D
             Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
         async move { run.all().await }
     });
-    let others = join(notices(context, deadline), decisions(context));
+    let others = join(due_notices(context, deadline), decisions(context));
     let (reports, (notices, decisions)) = join(join_all(runs), others).await;
     reports.into_iter().fold(notices.plus(decisions), Report::plus)
-}
-
-/// Notices whose next attempt is due, handed to the queue; a bounded number a run, so that the rest of
-/// the run is not kept waiting.
-async fn notices(context: Context<'_>, deadline: Instant) -> Report {
-    let mut report = Report::default();
-    for shard in 0..DUE_SHARDS {
-        let now = context.clock.now();
-        let until = now.plus(context.lookahead);
-        let due = match context.store.due_notices(shard, (until, NOTICES_PER_SHARD)).await {
-            Ok(due) => due,
-            Err(error) => {
-                report.failed += 1;
-                tracing::warn!(shard, %error, "due notices not read");
-                continue;
-            }
-        };
-        for chunk in due.chunks(SIDE_BY_SIDE) {
-            if Instant::now() + LOOK_TAKES_AT_MOST > deadline {
-                return Report { unfinished: true, ..report };
-            }
-            let handed =
-                chunk.iter().map(|due| hand_over(context.store, context.notifications, due, now));
-            for handed in join_all(handed).await {
-                match handed {
-                    Ok(handed) => report.notices += u32::from(handed),
-                    Err(error) => {
-                        report.failed += 1;
-                        tracing::warn!(%error, "due notice not handed over");
-                    }
-                }
-            }
-        }
-    }
-    report
 }
 
 /// Decisions of people that the worker has not carried out: handed to it again.

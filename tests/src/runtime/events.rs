@@ -14,7 +14,16 @@ use serde_json::Value;
 
 /// Every file and the function that it is fed to.
 pub const CLAIMS: [(&str, &[&str]); 6] = [
-    ("create-order", &["cancel-order.json", "create-order-bad-json.json", "create-order.json"]),
+    (
+        "create-order",
+        &[
+            "cancel-order.json",
+            "create-order-bad-json.json",
+            "create-order.json",
+            "notify-again.json",
+            "resend-events.json",
+        ],
+    ),
     (
         "webhook",
         &["webhook-bad-signature.json", "webhook-trader-form.json", "webhook-trader-json.json"],
@@ -29,6 +38,8 @@ pub const CLAIMS: [(&str, &[&str]); 6] = [
             "health.json",
             "openapi.json",
             "status-balances.json",
+            "status-deliveries.json",
+            "status-events.json",
             "status-ledger.json",
             "status-list.json",
             "status-order.json",
