@@ -170,7 +170,8 @@ fn transaction_token(what: &str, before: &Order, after: &Order, evidence: &Evide
     let (version, at) = (before.version.to_string(), after.updated_at.millis().to_string());
     let digest = hex::encode(evidence.digest);
     let identity = evidence.identity();
-    token(&[what, before.id.as_str(), &version, &at, &identity, evidence.source.as_str(), &digest])
+    let (source, trace) = (evidence.source.as_str(), after.trace.as_str());
+    token(&[what, before.id.as_str(), &version, &at, &identity, source, &digest, trace])
 }
 
 /// The row of a payment: its key is the payment's identity, for ever.
