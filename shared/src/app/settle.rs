@@ -254,6 +254,16 @@ pub(super) async fn write(
             None,
         ) => return Err(StoreError::Damaged("a decision about no order".to_owned())),
     };
+    came_to(context, (order, whose), evidence, (settled, after, outcome, review)).await
+}
+
+/// What a write came to that may have met one that was made before.
+async fn came_to(
+    context: Context<'_>,
+    (order, whose): (Option<&Order>, Whose<'_>),
+    evidence: &Evidence,
+    (settled, after, outcome, review): (Settled, Box<Order>, Outcome, Option<&ReviewId>),
+) -> Result<Wrote, StoreError> {
     match (settled, outcome) {
         (Settled::Now, _) => Ok(Wrote::Done(done(order, after, outcome))),
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) if review.is_some() => {
@@ -265,7 +275,7 @@ pub(super) async fn write(
         // The statement was put aside before, when it could not move the order: now it does.
         (Settled::PaymentTaken, Outcome::Held | Outcome::Parked(_)) => {
             let Some(order) = order else { return Ok(Wrote::Raced) };
-            match store.advance(order, &after).await? {
+            match context.store.advance(order, &after).await? {
                 Written::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
                 Written::Raced => Ok(Wrote::Raced),
             }

@@ -204,7 +204,7 @@ pub fn deposit(
         }
         EvidenceKind::Paid(_) if evidence.stale => Decision::Park(ParkReason::Stale),
         EvidenceKind::Paid(received) => {
-            make((merchant, user), evidence, received, birth, None, None)
+            make((merchant, user), evidence, received, birth, (None, None))
         }
         EvidenceKind::Declined => Decision::Park(ParkReason::DeclinedLate),
         EvidenceKind::Unlisted => Decision::Park(ParkReason::UnlistedCurrency),
@@ -229,8 +229,7 @@ fn make(
     evidence: &Evidence,
     received: Money,
     birth: &Birth<'_>,
-    meant_for: Option<&Order>,
-    noted: Option<Box<Order>>,
+    (meant_for, noted): (Option<&Order>, Option<Box<Order>>),
 ) -> Decision {
     let (provider, account) = (&evidence.provider, &evidence.account);
     let command = CreateOrder {
@@ -432,7 +431,7 @@ fn noted(
 fn elsewhere(order: &Order, evidence: &Evidence, received: Money, now: Timestamp) -> Decision {
     let noted = noted(order, evidence, received, PaymentFate::Elsewhere);
     let birth = Birth { trace: &order.trace, now };
-    make((&order.merchant, &order.user), evidence, received, &birth, Some(order), noted)
+    make((&order.merchant, &order.user), evidence, received, &birth, (Some(order), noted))
 }
 
 /// What a person credits of an order in review: everything that waits with it.
@@ -509,7 +508,7 @@ pub fn credit_user(
 ) -> Decision {
     match evidence.kind {
         EvidenceKind::Paid(received) if received.minor() > 0 => {
-            make(owner, evidence, received, birth, None, None)
+            make(owner, evidence, received, birth, (None, None))
         }
         _ => Decision::Park(ParkReason::NothingReceived),
     }
