@@ -12,10 +12,10 @@ use super::{errors, providers, words};
 use crate::domain::Currency;
 use crate::egress::URL_BYTES_MAX;
 use crate::http::body::{
-    Balance, Balances, CreateDepositAddresses, CreateRecharge, DecisionBody, DepositAddress,
-    DepositAddresses, ExplanationBody, Ledger, LedgerEntry, LedgerLeg, NextView, Payment, Problem,
-    ProblemDetail, ProviderView, ReceivedPayment, Recharge, RechargePage, ResolveReview,
-    ReviewBody, ReviewPage,
+    Balance, Balances, CreateDepositAddresses, CreateRecharge, Decision, DepositAddress,
+    DepositAddresses, Explanation, Ledger, LedgerEntry, LedgerLeg, NextView, Payment, Problem,
+    ProblemDetail, ProviderView, ReceivedPayment, Recharge, RechargePage, ResolveReview, Review,
+    ReviewPage,
 };
 use crate::http::request::{
     EXPIRES_IN_SECS_DEFAULT, EXPIRES_IN_SECS_MAX, EXPIRES_IN_SECS_MIN, METADATA_MEMBERS_MAX,
@@ -38,12 +38,12 @@ pub fn components() -> Components {
         .schema_from::<CreateDepositAddresses>()
         .schema_from::<DepositAddresses>()
         .schema_from::<DepositAddress>()
-        .schema_from::<ExplanationBody>()
+        .schema_from::<Explanation>()
         .schema_from::<ProviderView>()
         .schema_from::<NextView>()
         .schema_from::<ReviewPage>()
-        .schema_from::<ReviewBody>()
-        .schema_from::<DecisionBody>()
+        .schema_from::<Review>()
+        .schema_from::<Decision>()
         .schema("ResolveReview", resolve_review())
         .schema_from::<words::PaymentStatus>()
         .schema_from::<words::Situation>()
@@ -64,6 +64,7 @@ pub fn components() -> Components {
         .schema("CancelRecharge", cancel_recharge())
         .schema("TraderCallback", providers::trader())
         .schema("StandardEvent", providers::standard())
+        .schema("PayProtocolCallback", providers::payprotocol())
         .schema("GatewayMessage", gateway_message())
         .schema("Health", health());
     for (name, response) in errors::responses() {
@@ -104,7 +105,7 @@ const SIGNATURE: [(&str, &str, &str); 3] = [
         "apiKey",
         "X-Api-Key",
         "The key's id. A key belongs to one merchant and has scopes: `recharge:write` for what changes \
-         something, `recharge:read` for the rest.",
+         something, `recharge:read` for the rest, `admin` for reviews alone.",
     ),
     (
         "timestamp",
