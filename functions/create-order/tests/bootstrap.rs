@@ -43,6 +43,18 @@ async fn the_binary_answers_its_events() {
     let cancelled = function.http(&cancel).await;
     assert_eq!((cancelled.status, &cancelled.json["status"]), (200, &json!("CANCELLED")));
 
+    let mut addresses = function.event("create-addresses.json");
+    let old = function.http(&addresses).await;
+    assert_eq!((old.status, code(&old.json)), (401, "TIMESTAMP_OUT_OF_RANGE"));
+    sign_anew(&mut addresses);
+    let made = function.http(&addresses).await;
+    let networks =
+        made.json["addresses"].as_array().unwrap().iter().map(|one| one["network"].clone());
+    assert_eq!((made.status, networks.collect()), (200, json!(["BSC", "TRON"])));
+    sign_anew(&mut addresses);
+    assert_eq!(function.http(&addresses).await.json, made.json);
+    assert_eq!(bench.stack.payprotocol.users(), 1);
+
     let lines = function.stop().await;
     let named = |line: &&Value| line.to_string().contains(&filed_order());
     assert!(lines.iter().any(|line| named(&line)), "no line names the order: {lines:?}");
@@ -90,6 +102,7 @@ fn check_new_order(mut order: Value) {
         "creditedAmount": 0,
         "paymentMethod": "trader",
         "orderReference": "ref-1001",
+        "payments": [],
         "metadata": {"channel": "app"},
         "message": "waiting for the payment",
     });
