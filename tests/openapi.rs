@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
-use recharge_local::call::{API_KEYS, ApiKey};
+use recharge_local::call::{ADMIN_KEYS, API_KEYS, ApiKey};
 use recharge_local::events::Incoming;
-use recharge_shared::domain::{Merchant, MerchantId, UserAccess};
+use recharge_local::sim::payprotocol::Mode;
+use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy, UserAccess};
 use recharge_shared::store::Store;
 use recharge_tests::contract::Contract;
 use recharge_tests::world::simulate;
@@ -83,8 +84,24 @@ impl Scene {
         self.send(self.world.signed((method, target), body, key)).await
     }
 
+    /// The same by one of the merchant's people.
+    async fn by_admin(&mut self, method: &str, target: &str, body: &str) -> Answered {
+        self.send(self.world.signed_as(ADMIN_KEYS[0], (method, target), body, "")).await
+    }
+
+    /// A good request whose content type is none of the route's.
+    async fn as_text(&mut self, mut request: Incoming) {
+        request.headers.insert("content-type", "text/plain".parse().unwrap());
+        assert_eq!(self.send(request).await.status, 415);
+    }
+
     async fn bare(&mut self, method: &str, target: &str, given: &[(&str, &str)], body: &[u8]) {
         self.send(self.world.unsigned((method, target), given, body)).await;
+    }
+
+    fn store(&self) -> Store {
+        let aws = &self.world.stack.ground.aws;
+        Store::new(aws.dynamodb(aws.http_client(), 1), self.world.stack.names.table.clone())
     }
 
     /// The same with the keys out of reach.
@@ -98,6 +115,10 @@ impl Scene {
     }
 }
 
+fn demo() -> MerchantId {
+    MerchantId::parse("m_demo").unwrap()
+}
+
 async fn orders(scene: &mut Scene) -> String {
     let good = r#"{"userId":"u_1","amount":5000000,"currency":"USDT","orderReference":"r-1",
         "callbackUrl":"https://hooks.merchant-a.example/recharge"}"#;
@@ -108,18 +129,14 @@ async fn orders(scene: &mut Scene) -> String {
     scene.signed("POST", "/recharges", &good.replace("r-1", "r-2"), "k-1").await;
     scene.signed("POST", "/recharges", "{", "k-3").await;
     scene.signed("POST", "/recharges", &" ".repeat(65_537), "k-3").await;
-    let mut form = scene.world.signed(("POST", "/recharges"), good, "k-3");
-    form.headers.insert("content-type", "text/plain".parse().unwrap());
-    scene.send(form).await;
+    scene.as_text(scene.world.signed(("POST", "/recharges"), good, "k-3")).await;
 
     let other = scene.world.create("u_2", 7_000_000, "k-4").await;
     let cancel = format!("/recharges/{}/cancel", other.json["orderId"].as_str().unwrap());
     for body in ["", "{}", "[]", r#"{"reason":"x"}"#, &" ".repeat(65_537)] {
         scene.signed("POST", &cancel, body, "").await;
     }
-    let mut form = scene.world.signed(("POST", &cancel), "{}", "");
-    form.headers.insert("content-type", "text/plain".parse().unwrap());
-    scene.send(form).await;
+    scene.as_text(scene.world.signed(("POST", &cancel), "{}", "")).await;
     scene.signed("POST", &format!("{UNKNOWN}/cancel"), "", "").await;
 
     let callback = scene.world.pay(&order, None);
@@ -182,6 +199,92 @@ async fn callbacks(scene: &mut Scene) {
     scene.bare("POST", "/recharges/callback/nobody", &[], b"x").await;
 }
 
+const ADDRESSES: &str = "/users/u_1/deposit-addresses";
+
+async fn deposits(scene: &mut Scene) {
+    let wanted = r#"{"paymentMethod":"payprotocol"}"#;
+    let created = scene.signed("POST", ADDRESSES, wanted, "").await;
+    assert_eq!((created.status, created.json["addresses"].as_array().unwrap().len()), (200, 2));
+    for body in ["{", "", r#"{"paymentMethod":"nobody"}"#, &" ".repeat(65_537)] {
+        scene.signed("POST", ADDRESSES, body, "").await;
+    }
+    scene.as_text(scene.world.signed(("POST", ADDRESSES), wanted, "")).await;
+    scene.signed("POST", "/users/u%201/deposit-addresses", wanted, "").await;
+    scene.world.payprotocol.set_mode(Mode::Down);
+    let away = scene.signed("POST", "/users/u_9/deposit-addresses", wanted, "").await;
+    assert_eq!(away.json["errorCode"], "PROVIDER_UNAVAILABLE");
+    scene.world.payprotocol.set_mode(Mode::Ok);
+    let read = scene.signed("GET", ADDRESSES, "", "").await;
+    let read = read.json["addresses"].as_array().unwrap();
+    assert!(created.json["addresses"].as_array().unwrap().iter().all(|one| read.contains(one)));
+    scene.signed("GET", "/users/nobody/deposit-addresses", "", "").await;
+
+    // A deposit makes an order, which answers like any other.
+    let address = created.json["addresses"][0]["address"].as_str().unwrap();
+    let callback = scene.world.deposit(address, "12.5").callback.unwrap();
+    assert_eq!(scene.world.deliver_payprotocol(&callback).await.status, 200);
+    scene.world.settle().await;
+    let made = scene.signed("GET", "/recharges?userId=u_1&limit=1", "", "").await;
+    let made = &made.json["recharges"][0];
+    assert_eq!(
+        (&made["paymentMethod"], &made["amount"]),
+        (&json!("payprotocol"), &json!(12_500_000))
+    );
+    let order = format!("/recharges/{}", made["orderId"].as_str().unwrap());
+    scene.signed("GET", &order, "", "").await;
+    scene.signed("GET", &format!("{order}/explain"), "", "").await;
+    scene.signed("GET", "/users/u_1/ledger", "", "").await;
+}
+
+const NO_REVIEW: &str = "/admin/reviews/00000000000000000000000000";
+
+async fn reviews(scene: &mut Scene) {
+    let created = scene.world.create("u_3", 7_000_000, "k-5").await;
+    let order = created.json["orderId"].as_str().unwrap();
+    let policy = MerchantPolicy { amount: Some(AmountPolicy::Exact), ..MerchantPolicy::default() };
+    let settings = Merchant { policy, ..Merchant::default() };
+    scene.store().set_merchant(&demo(), &settings).await.unwrap();
+    scene.world.pass(60).await;
+    let callback = scene.world.pay(order, Some(6_000_000));
+    scene.world.deliver(&callback).await;
+    scene.world.settle().await;
+    let waiting = scene.signed("GET", &format!("/recharges/{order}/explain"), "", "").await;
+    assert_eq!(waiting.json["situation"], "waits_for_person");
+
+    let open = scene.by_admin("GET", "/admin/reviews?limit=1", "").await;
+    let review = open.json["reviews"][0]["reviewId"].as_str().unwrap();
+    let review = format!("/admin/reviews/{review}");
+    let resolve = format!("{review}/resolve");
+    scene.by_admin("GET", "/admin/reviews?limit=0", "").await;
+    scene.by_admin("GET", &review, "").await;
+    scene.by_admin("GET", NO_REVIEW, "").await;
+    let decision = r#"{"action":"reject","note":"a test payment"}"#;
+    scene.by_admin("POST", &format!("{NO_REVIEW}/resolve"), decision).await;
+    for body in ["", "{", r#"{"action":"reject"}"#, &" ".repeat(65_537)] {
+        scene.by_admin("POST", &resolve, body).await;
+    }
+    let request = scene.world.signed_as(ADMIN_KEYS[0], ("POST", &resolve), decision, "");
+    scene.as_text(request).await;
+    let all = [("GET", "/admin/reviews", ""), ("GET", &review, ""), ("POST", &resolve, decision)];
+    for (method, target, body) in all {
+        scene.bare(method, target, &[], body.as_bytes()).await;
+        let refused = scene.signed(method, target, body, "").await;
+        assert_eq!(refused.status, 403, "{method} {target}: no key of a person");
+        let request = scene.world.signed_as(ADMIN_KEYS[0], (method, target), body, "");
+        scene.without_keys(request).await;
+    }
+
+    let credit = format!(r#"{{"action":"credit_order","orderId":"{order}","note":"agreed"}}"#);
+    let decided = scene.by_admin("POST", &resolve, &credit).await;
+    assert_eq!((decided.status, &decided.json["decision"]["by"]), (202, &json!("admin")));
+    assert_eq!(scene.by_admin("POST", &resolve, decision).await.status, 409);
+    scene.world.settle().await;
+    let closed = scene.by_admin("GET", "/admin/reviews?status=closed", "").await;
+    assert_eq!(closed.json["reviews"][0]["status"], "CREDITED");
+    let credited = scene.signed("GET", &format!("/recharges/{order}"), "", "").await;
+    assert_eq!(credited.json["reason"], "manual");
+}
+
 async fn reads(scene: &mut Scene, order: &str) {
     let targets = ["/users/u_1/balances", "/users/u_1/ledger?limit=1", "/recharges?limit=1"];
     for target in [&format!("/recharges/{order}"), UNKNOWN, "/users/nobody/balances"] {
@@ -197,9 +300,13 @@ async fn reads(scene: &mut Scene, order: &str) {
     for target in ["/health", "/openapi.json", "/docs"] {
         scene.bare("GET", target, &[], b"").await;
     }
-    let post = [("POST", "/recharges".to_owned()), ("POST", format!("{UNKNOWN}/cancel"))];
-    let get = targets.map(|target| ("GET", target.to_owned()));
-    for (method, target) in post.into_iter().chain(get).chain([("GET", UNKNOWN.to_owned())]) {
+    scene.signed("GET", &format!("/recharges/{order}/explain"), "", "").await;
+    let explain = format!("{UNKNOWN}/explain");
+    scene.signed("GET", &explain, "", "").await;
+    let post = ["/recharges", &format!("{UNKNOWN}/cancel"), ADDRESSES].map(str::to_owned);
+    let get = targets.into_iter().chain([UNKNOWN, &explain, ADDRESSES]);
+    let get = get.map(|target| ("GET", target.to_owned()));
+    for (method, target) in post.map(|target| ("POST", target)).into_iter().chain(get) {
         scene.bare(method, &target, &[], b"").await;
         let request = scene.world.signed((method, &target), "", "");
         scene.without_keys(request).await;
@@ -230,22 +337,23 @@ async fn gates(scene: &mut Scene, order: &str) {
         (writer, "GET", &order),
         (writer, "GET", "/users/u_1/balances"),
         (writer, "GET", "/users/u_1/ledger"),
+        (reader, "POST", ADDRESSES),
+        (writer, "GET", ADDRESSES),
+        (writer, "GET", &format!("{order}/explain")),
     ] {
         let answered = scene.send(scene.world.signed_as(key, (method, target), "", "")).await;
         assert_eq!(answered.status, 403, "{method} {target}");
     }
-    let store = Store::new(
-        scene.world.stack.ground.aws.dynamodb(scene.world.stack.ground.aws.http_client(), 1),
-        scene.world.stack.names.table.clone(),
-    );
-    let (demo, users) = (MerchantId::parse("m_demo").unwrap(), UserAccess::Registered);
+    let users = UserAccess::Registered;
     let settings = Merchant { users, creates_per_second: 1, burst: 2, ..Merchant::default() };
-    store.set_merchant(&demo, &settings).await.unwrap();
+    scene.store().set_merchant(&demo(), &settings).await.unwrap();
     scene.world.pass(60).await;
     for number in 0..8 {
         let key = format!("gate-{number}");
         scene.send(scene.world.create_request("u_new", 5_000_000, &key)).await;
     }
+    let limited = scene.signed("POST", ADDRESSES, r#"{"paymentMethod":"payprotocol"}"#, "").await;
+    assert_eq!(limited.status, 429, "one limit for both");
 }
 
 #[test]
@@ -256,6 +364,8 @@ fn every_answer_is_one_that_the_document_has() {
         let order = orders(&mut scene).await;
         notices(&mut scene, &order).await;
         callbacks(&mut scene).await;
+        deposits(&mut scene).await;
+        reviews(&mut scene).await;
         reads(&mut scene, &order).await;
         gates(&mut scene, &order).await;
         let documented = scene.contract.operations().into_iter().flat_map(|name| {
@@ -264,9 +374,10 @@ fn every_answer_is_one_that_the_document_has() {
             statuses.collect::<Vec<String>>()
         });
         // Bugs, and the gateway's own limits, are not provoked here.
-        let provoked = |at: &String| {
-            !at.ends_with("500") && (!at.ends_with("429") || *at == "POST /recharges 429")
-        };
+        let limited = ["POST /recharges 429", "POST /users/{userId}/deposit-addresses 429"]
+            .map(str::to_owned);
+        let provoked =
+            |at: &String| !at.ends_with("500") && (!at.ends_with("429") || limited.contains(at));
         let missing: Vec<String> =
             documented.filter(provoked).filter(|at| !scene.seen.contains(at)).collect();
         assert_eq!(missing, Vec::<String>::new(), "documented, and never answered");
@@ -324,10 +435,11 @@ fn pages_have_the_documented_limits() {
         let world = World::new().await;
         world.create("u_1", 5_000_000, "k-1").await;
         let contract = Contract::new();
-        for (operation, path) in [
-            ("GET /recharges", "/recharges"),
-            ("GET /users/{userId}/ledger", "/users/u_1/ledger"),
-            ("GET /events", "/events"),
+        for (operation, path, key) in [
+            ("GET /recharges", "/recharges", API_KEYS[0]),
+            ("GET /users/{userId}/ledger", "/users/u_1/ledger", API_KEYS[0]),
+            ("GET /admin/reviews", "/admin/reviews", ADMIN_KEYS[0]),
+            ("GET /events", "/events", API_KEYS[0]),
         ] {
             let parameters = contract.operation(operation)["parameters"].as_array().unwrap();
             let limit = parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap();
@@ -336,7 +448,7 @@ fn pages_have_the_documented_limits() {
             let mut outcome = Vec::new();
             for limit in [least - 1, least, most, most + 1] {
                 let target = format!("{path}?limit={limit}");
-                let request = world.signed_as(API_KEYS[0], ("GET", &target), "", "");
+                let request = world.signed_as(key, ("GET", &target), "", "");
                 outcome.push(world.send(&request).await.status);
             }
             assert_eq!(outcome, [400, 200, 200, 400], "{path}");

@@ -54,6 +54,7 @@ async fn a_missing_setting_stops_the_start() {
         "SETTLEMENT_DEAD_LETTER_QUEUE_URL",
         "SETTLEMENT_TRIES_MAX",
         "PROVIDER_SETTINGS",
+        "REVIEW_TWO_FROM",
     ];
     Bench::open().await.refuses_to_start_without(BINARY, &settings).await;
 }

@@ -53,6 +53,17 @@ async fn the_binary_answers_its_events() {
     let resent = function.http(&resend).await;
     let nothing = json!({"resent": 0, "lookedAt": 0, "nextCursor": null});
     assert_eq!((resent.status, resent.json), (202, nothing));
+    let mut addresses = function.event("create-addresses.json");
+    let old = function.http(&addresses).await;
+    assert_eq!((old.status, code(&old.json)), (401, "TIMESTAMP_OUT_OF_RANGE"));
+    sign_anew(&mut addresses);
+    let made = function.http(&addresses).await;
+    let networks =
+        made.json["addresses"].as_array().unwrap().iter().map(|one| one["network"].clone());
+    assert_eq!((made.status, networks.collect()), (200, json!(["BSC", "TRON"])));
+    sign_anew(&mut addresses);
+    assert_eq!(function.http(&addresses).await.json, made.json);
+    assert_eq!(bench.stack.payprotocol.users(), 1);
 
     let lines = function.stop().await;
     let named = |line: &&Value| line.to_string().contains(&filed_order());
@@ -101,6 +112,7 @@ fn check_new_order(mut order: Value) {
         "creditedAmount": 0,
         "paymentMethod": "trader",
         "orderReference": "ref-1001",
+        "payments": [],
         "metadata": {"channel": "app"},
         "message": "waiting for the payment",
     });

@@ -1,5 +1,7 @@
 //! The real binary under a Runtime API, fed with its files in `events/`.
 
+#![expect(clippy::unwrap_used, reason = "an answer of another shape ends the test")]
+
 use aws_smithy_types::base64;
 use lambda_http::Body;
 use recharge_local::functions::HttpFunction;
@@ -37,7 +39,13 @@ async fn the_binary_answers_its_events() {
     let answered = function.http(&unknown).await;
     assert_eq!((answered.status, &answered.json["errorCode"]), (404, &json!("NOT_FOUND")));
 
-    let files = ["status-order.json", "status-balances.json", "status-ledger.json"];
+    let files = [
+        "status-order.json",
+        "status-balances.json",
+        "status-ledger.json",
+        "explain.json",
+        "addresses.json",
+    ];
     let mut events = files.map(|file| function.event(file));
     for event in &mut events {
         let answered = function.http(event).await;
@@ -51,7 +59,7 @@ async fn the_binary_answers_its_events() {
     bench.in_process(HttpFunction::CreateOrder, "create-order.json").await;
     bench.in_process(HttpFunction::Webhook, "webhook-trader-form.json").await;
     assert_eq!(bench.stack.settle_batch(0).await, Ok(1));
-    let [order, balances, ledger] = events;
+    let [order, balances, ledger, explain, addresses] = events;
     let mut list = function.event("status-list.json");
     sign_anew(&mut list);
     let listed = function.http(&list).await;
@@ -80,6 +88,16 @@ async fn the_binary_answers_its_events() {
     let events = function.http(&events).await;
     let nothing = json!({"events": [], "next": null, "hasMore": false});
     assert_eq!((events.status, events.json), (200, nothing));
+    let explained = function.http(&explain).await;
+    let said = ["situation", "explanation"].map(|name| explained.json[name].clone());
+    assert_eq!(
+        (explained.status, said),
+        (200, ["credited", "5.000000 USDT is credited."].map(Into::into))
+    );
+    let known = function.http(&addresses).await;
+    let methods = known.json["addresses"].as_array().unwrap().iter();
+    let methods = methods.map(|one| one["paymentMethod"].clone()).collect();
+    assert_eq!((known.status, methods), (200, json!(["trader"])), "where the order was paid");
 
     function.stop().await;
 }

@@ -33,6 +33,16 @@ async fn the_binary_answers_its_events() {
             sign_callback_anew(&mut event);
         }
     }
+    // Of the provider of deposits an old one is refused: it comes again, signed anew.
+    let mut deposit = function.event("webhook-payprotocol.json");
+    let old = function.http(&deposit).await;
+    assert_eq!((old.status, &old.json["errorCode"]), (401, &json!("TIMESTAMP_OUT_OF_RANGE")));
+    assert_eq!(bench.settlement_messages().len(), messages);
+    sign_callback_anew(&mut deposit);
+    let answered = function.http(&deposit).await;
+    assert_eq!((answered.status, answered.text.as_str()), (200, "success"));
+    check_deposit(bench.settlement_messages().last().unwrap());
+
     let lines = function.stop().await;
     let verified = lines.iter().filter(|line| line.to_string().contains(&filed_order()));
     assert_eq!(verified.count(), messages, "one line for each, with the order: {lines:?}");
@@ -43,6 +53,14 @@ async fn a_missing_setting_stops_the_start() {
     let settings =
         ["SETTLEMENT_QUEUE_URL", "PROVIDER_KEYS_SECRET", "PROVIDER_SETTINGS", "DEFAULT_PROVIDER"];
     Bench::open().await.refuses_to_start_without(BINARY, &settings).await;
+}
+
+#[track_caller]
+fn check_deposit(body: &str) {
+    let message: Value = serde_json::from_str(body).unwrap();
+    let said = ["provider", "paymentId", "kind", "amount", "currency", "network", "source"];
+    let wanted = ["payprotocol", "900001", "paid", "12500000", "USDT", "TRON", "callback"];
+    assert_eq!(said.map(|name| message[name].as_str().unwrap_or("")), wanted, "{body}");
 }
 
 #[track_caller]

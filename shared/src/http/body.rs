@@ -183,7 +183,8 @@ pub struct CreateDepositAddresses {
     pub payment_method: Option<String>,
 }
 
-/// A user's deposit addresses. Whatever arrives there is the user's, without an order before it.
+/// A user's deposit addresses. Of a payment method that takes no orders, whatever arrives there is the
+/// user's; of one that takes orders, like `trader`, they are where the user's orders are paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
@@ -215,7 +216,7 @@ pub struct DepositAddress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
-pub struct ExplanationBody {
+pub struct Explanation {
     /// The order.
     #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::OrderId))]
     pub order_id: String,
@@ -291,7 +292,7 @@ pub struct NextView {
 #[serde(rename_all = "camelCase")]
 pub struct ReviewPage {
     /// The reviews.
-    pub reviews: Vec<ReviewBody>,
+    pub reviews: Vec<Review>,
     /// What `cursor` takes to go on; `null` on the last page.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub next_cursor: Option<String>,
@@ -301,7 +302,7 @@ pub struct ReviewPage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
-pub struct ReviewBody {
+pub struct Review {
     /// Its id.
     #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ReviewId))]
     pub review_id: String,
@@ -361,7 +362,7 @@ pub struct ReviewBody {
     pub created_at: String,
     /// What was decided.
     #[cfg_attr(feature = "openapi", schema(required))]
-    pub decision: Option<DecisionBody>,
+    pub decision: Option<Decision>,
     /// Why a decision could not be carried out; the review is open again.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub refusal: Option<String>,
@@ -371,7 +372,7 @@ pub struct ReviewBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
-pub struct DecisionBody {
+pub struct Decision {
     /// What is to be done.
     #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::ReviewAction))]
     pub action: &'static str,
@@ -516,7 +517,7 @@ pub struct LedgerEntry {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerLeg {
-    /// `user/{merchant}/{userId}` or `provider/{name}`.
+    /// `user/{merchant}/{userId}`, `provider/{name}`, or `suspense/partial` for parts that came before.
     #[cfg_attr(feature = "openapi", schema(example = "user/m_demo/u_1001"))]
     pub account: String,
     /// What the account gains, in minor units; negative when it gives.

@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::body::{
-    Balance as BalanceBody, Balances, DecisionBody, DepositAddress, DepositAddresses,
-    ExplanationBody, Ledger, LedgerEntry, LedgerLeg, Minor, NextView, Notification,
-    NotificationData, Payment, ProviderView, ReceivedPayment, Recharge, RechargePage, ReviewBody,
-    ReviewPage,
+    Balance as BalanceBody, Balances, Decision as DecisionBody, DepositAddress, DepositAddresses,
+    Explanation as ExplanationBody, Ledger, LedgerEntry, LedgerLeg, Minor, NextView, Notification,
+    NotificationData, Payment, ProviderView, ReceivedPayment, Recharge, RechargePage,
+    Review as ReviewBody, ReviewPage,
 };
 use crate::domain::{
     self, Deposit, Money, Notice, Order, OrderState, ProviderName, Reason, Review, Timestamp,

@@ -5,19 +5,22 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use aws_smithy_types::base64;
-use recharge_local::call::API_KEYS;
-use recharge_local::stack::TRADER_KEY;
+use recharge_local::call::{ADMIN_KEYS, API_KEYS};
+use recharge_local::stack::{PAYPROTOCOL_SECRET, TRADER_KEY};
 use recharge_shared::auth;
 use recharge_shared::clock::{Clock, SystemClock};
+use recharge_shared::providers::payprotocol::{HEADERS, Signed, signature};
 use recharge_shared::providers::trader::{Fields, SIGN, SigningProfile, sign};
 use serde_json::Value;
 
 /// Every file and the function that it is fed to.
-pub const CLAIMS: [(&str, &[&str]); 6] = [
+pub const CLAIMS: [(&str, &[&str]); 7] = [
+    ("admin", &["resolve-review.json", "review.json", "reviews.json"]),
     (
         "create-order",
         &[
             "cancel-order.json",
+            "create-addresses.json",
             "create-order-bad-json.json",
             "create-order.json",
             "notify-again.json",
@@ -26,15 +29,22 @@ pub const CLAIMS: [(&str, &[&str]); 6] = [
     ),
     (
         "webhook",
-        &["webhook-bad-signature.json", "webhook-trader-form.json", "webhook-trader-json.json"],
+        &[
+            "webhook-bad-signature.json",
+            "webhook-payprotocol.json",
+            "webhook-trader-form.json",
+            "webhook-trader-json.json",
+        ],
     ),
     ("callback-worker", &["settlement-batch.json"]),
     ("notifier", &["notification-batch.json"]),
     (
         "status-query",
         &[
+            "addresses.json",
             "docs-viewer.json",
             "docs.json",
+            "explain.json",
             "health.json",
             "openapi.json",
             "status-balances.json",
@@ -76,7 +86,8 @@ pub fn sign_anew(event: &mut Value) {
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
     let headers = &event["headers"];
     let key_id = text(&headers["x-api-key"]);
-    let key = API_KEYS.iter().find(|key| key.id == key_id).expect("a key of the local stack");
+    let mut keys = API_KEYS.into_iter().chain(ADMIN_KEYS);
+    let key = keys.find(|key| key.id == key_id).expect("a key of the local stack");
     let mut target = text(&event["rawPath"]);
     match event["rawQueryString"].as_str() {
         None | Some("") => {}
@@ -93,6 +104,9 @@ pub fn sign_anew(event: &mut Value) {
 
 /// The provider sends its callback again, now.
 pub fn sign_callback_anew(event: &mut Value) {
+    if event["headers"][HEADERS[0]].is_string() {
+        return sign_payprotocol_anew(event);
+    }
     let mut fields = fields(event);
     fields.remove(SIGN);
     fields.insert("t".to_owned(), SystemClock.now().secs().to_string());
@@ -104,6 +118,15 @@ pub fn sign_callback_anew(event: &mut Value) {
     } else {
         serde_json::to_string(&fields).expect("texts are JSON").into()
     };
+}
+
+fn sign_payprotocol_anew(event: &mut Value) {
+    let timestamp = SystemClock.now().secs().to_string();
+    let path = event["rawPath"].as_str().unwrap_or("").to_owned();
+    let body = body(event);
+    let signed = Signed { timestamp: &timestamp, method: "POST", path: &path, body: &body };
+    event["headers"][HEADERS[2]] = signature(PAYPROTOCOL_SECRET, signed).into();
+    event["headers"][HEADERS[1]] = timestamp.into();
 }
 
 /// The body as the client sent it.

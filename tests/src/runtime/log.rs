@@ -1,16 +1,18 @@
 //! The rules of the log: one JSON object a line, with level, time and message, no name in it twice;
 //! no keys, no signatures, no bodies or what they say of a person.
 
-use recharge_local::call::API_KEYS;
-use recharge_local::stack::TRADER_KEY;
+use recharge_local::call::{ADMIN_KEYS, API_KEYS};
+use recharge_local::stack::{PAYPROTOCOL_SECRET, TRADER_KEY};
 use recharge_shared::json::Strict;
+use recharge_shared::providers::payprotocol::HEADERS;
 use serde_json::Value;
 
 use super::events::{body, fields};
 
 /// Members of bodies that a log line may repeat: the order, its provider, and our own words.
-const SPEAKABLE: [&str; 9] = [
+const SPEAKABLE: [&str; 10] = [
     "account",
+    "action",
     "kind",
     "orderId",
     "orderid",
@@ -30,15 +32,18 @@ pub struct Unspeakable(Vec<String>);
 impl Unspeakable {
     /// The keys of clients and providers, and `secrets`.
     pub fn new(secrets: &[&str]) -> Unspeakable {
-        let clients = API_KEYS.iter().map(|key| key.secret);
-        let all = clients.chain([TRADER_KEY]).chain(secrets.iter().copied());
+        let clients = API_KEYS.iter().chain(&ADMIN_KEYS).map(|key| key.secret);
+        let providers = [TRADER_KEY, PAYPROTOCOL_SECRET];
+        let all = clients.chain(providers).chain(secrets.iter().copied());
         Unspeakable(all.map(str::to_owned).collect())
     }
 
-    /// What `event` adds: the client's signature, the body and the body's members.
+    /// What `event` adds: the sender's signature, the body and the body's members.
     pub fn learn(&mut self, event: &Value) {
-        let signature = event["headers"]["x-signature"].as_str();
-        self.0.extend(signature.map(|text| text.trim_start_matches("v1=").to_owned()));
+        for header in ["x-signature", HEADERS[2]] {
+            let signature = event["headers"][header].as_str();
+            self.0.extend(signature.map(|text| text.trim_start_matches("v1=").to_owned()));
+        }
         let records = event["Records"].as_array().into_iter().flatten();
         for event in records.chain([event]) {
             self.0.extend(event["body"].as_str().map(str::to_owned));

@@ -35,7 +35,8 @@ pub fn tags() -> Vec<Tag> {
         tag(USERS, "What a user holds, and the entries behind it. Signed by the merchant."),
         tag(
             REVIEWS,
-            "Money that waits for people, and their decisions. Keys with the scope `admin`.",
+            "Money that waits for people, and their decisions. Keys with the scope `admin`; signatures alone \
+             count.",
         ),
         tag(CALLBACKS, "For payment providers; signed by their own rules."),
         tag(SERVICE, "Without authentication."),
@@ -82,6 +83,11 @@ pub(super) fn client(
 ) -> OperationBuilder {
     let operation = open(tag, id, (summary, description));
     operation.security(schemas::signed(scope)).security(schemas::authorized(scope))
+}
+
+/// An operation of a person whose key has the scope `admin`. A gateway's token does not count here.
+fn person(id: &str, (summary, description): (&str, &str)) -> OperationBuilder {
+    open(REVIEWS, id, (summary, description)).security(schemas::signed("admin"))
 }
 
 /// An operation that needs no signature of a client.
@@ -201,7 +207,7 @@ fn explain() -> Operation {
     );
     let operation = client(RECHARGES, "explainRecharge", words, "recharge:read")
         .parameter(order_id())
-        .response("200", answer("The explanation.", "ExplanationBody", None));
+        .response("200", answer("The explanation.", "Explanation", None));
     refused(operation, &[401, 403, 404, 429, 500, 503])
 }
 
@@ -213,9 +219,10 @@ fn create_addresses() -> Operation {
         .content("application/json", body.build());
     let words = (
         "Create a user's deposit addresses",
-        "Once per user and payment provider; sent again it answers the same addresses. Whatever arrives \
-         there is credited to the user, with an order that the payment makes. While the provider's answer \
-         is unknown it is `503`: the same request again goes on with it.",
+        "Once per user and payment method; sent again it answers the same addresses. Of a payment method that \
+         takes no orders (`payprotocol`), whatever arrives there is credited to the user, with an order that \
+         the payment makes; of one that takes orders (`trader`), they are where the user's orders are paid. \
+         While the provider's answer is unknown it is `503`: the same request again goes on with it.",
     );
     let operation = client(USERS, "createDepositAddresses", words, "recharge:write")
         .parameter(user_id())
@@ -225,7 +232,10 @@ fn create_addresses() -> Operation {
 }
 
 fn read_addresses() -> Operation {
-    let words = ("Read a user's deposit addresses", "Those that were created, at every provider.");
+    let words = (
+        "Read a user's deposit addresses",
+        "Those that were created, by hand or with an order, at every provider.",
+    );
     let operation = client(USERS, "getDepositAddresses", words, "recharge:read")
         .parameter(user_id())
         .response("200", answer("The addresses.", "DepositAddresses", None));
@@ -239,7 +249,7 @@ fn reviews() -> Operation {
         "Authentic statements of providers that were put aside, oldest first. A merchant's admins see the \
          merchant's; the operator's see everybody's.",
     );
-    let operation = client(REVIEWS, "listReviews", words, "admin")
+    let operation = person("listReviews", words)
         .parameter(query("status", "Those that are open, or those that are closed.", which))
         .parameters(Some(paging()))
         .response("200", answer("One page of reviews.", "ReviewPage", None));
@@ -248,9 +258,9 @@ fn reviews() -> Operation {
 
 fn review() -> Operation {
     let words = ("Read a review", "Where it stands now.");
-    let operation = client(REVIEWS, "getReview", words, "admin")
+    let operation = person("getReview", words)
         .parameter(review_id())
-        .response("200", answer("The review.", "ReviewBody", None));
+        .response("200", answer("The review.", "Review", None));
     refused(operation, &[401, 403, 404, 429, 500, 503])
 }
 
@@ -268,10 +278,10 @@ fn resolve() -> Operation {
          carried out by the settlement worker, by the same rules and with the same guard against a second \
          credit as every payment; one that cannot be carried out opens the review again, with the reason.",
     );
-    let operation = client(REVIEWS, "resolveReview", words, "admin")
+    let operation = person("resolveReview", words)
         .parameter(review_id())
         .request_body(Some(body.build()))
-        .response("202", answer("Written down.", "ReviewBody", None));
+        .response("202", answer("Written down.", "Review", None));
     refused(operation, &[400, 401, 403, 404, 409, 413, 415, 429, 500, 503])
 }
 

@@ -1,5 +1,5 @@
-//! The callbacks of payment providers: of the kind `trader`, as far as all accounts are alike, and of the
-//! kind `standard`, which follows Standard Webhooks.
+//! The callbacks of payment providers: of the kind `trader`, as far as all accounts are alike, of the kind
+//! `standard`, which follows Standard Webhooks, and of the kind `payprotocol`, which speaks of deposits.
 
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{Ref, Required};
 
 use super::words;
+use crate::providers::payprotocol;
 use crate::providers::standard::HEADERS;
 
 fn text(pattern: &str, example: &str, description: &str) -> ObjectBuilder {
@@ -90,8 +91,43 @@ pub fn standard() -> Object {
     object.build()
 }
 
-/// The headers that a provider of the kind `standard` signs with.
-pub fn headers() -> [Parameter; 3] {
+/// What a provider of the kind `payprotocol` sends. It may have members that are not listed here.
+pub fn payprotocol() -> Object {
+    let integer = |description: &str, example: i64| {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+            .examples([example])
+            .description(Some(description))
+    };
+    let any = |example: &str, description: &str| text("^.{1,256}$", example, description);
+    ObjectBuilder::new()
+        .description(Some(
+            "Money that has arrived at a deposit address. Believed only when the signature fits the path, the \
+             time and the bytes of the body.",
+        ))
+        .property("rechargeId", integer("The payment; credited once, for ever.", 900_001))
+        .property("rechargeStatus", integer("0: it has arrived. 1: not yet. 2: it will not.", 0))
+        .property("chainId", integer("The network.", 136))
+        .property("currencyId", integer("The currency on it, as the account lists it.", 17))
+        .property(
+            "rechargeAmount",
+            text("^[0-9]{1,38}$", "5000000", "In the currency's smallest unit by the provider's decimals."),
+        )
+        .property("uuid", any("M0123456789ABCDEFGHJKMNPQR", "Whose address, in our words."))
+        .property("walletAddress", any("TPRN672E5RNG9R6FSNXCNDNV3EQ7G0JAJZ", "The deposit address."))
+        .required("rechargeId")
+        .required("rechargeStatus")
+        .required("chainId")
+        .required("currencyId")
+        .required("rechargeAmount")
+        .required("uuid")
+        .required("walletAddress")
+        .build()
+}
+
+/// The headers that a provider of the kind `standard` or `payprotocol` signs with.
+pub fn headers() -> [Parameter; 6] {
     let says = [
         ("msg_1", "Of the kind `standard`: the message, 1 to 64 of `[A-Za-z0-9_-]`."),
         ("1767225600", "Of the kind `standard`: Unix seconds, ten digits."),
@@ -100,8 +136,15 @@ pub fn headers() -> [Parameter; 3] {
             "Of the kind `standard`: up to eight entries separated by spaces, each `v1,` and the base64 of \
              HMAC-SHA256 over id, `.`, timestamp, `.` and the raw body.",
         ),
+        ("PPLOCAL1", "Of the kind `payprotocol`: our account."),
+        ("1767225600", "Of the kind `payprotocol`: Unix seconds, ten digits."),
+        (
+            "XtpaxHdJtwZjR47esiV8sGs/POHQhuo5sY28qbBHcpQ=",
+            "Of the kind `payprotocol`: the base64 of HMAC-SHA256 over timestamp, method, path with query and \
+             raw body, with nothing between them.",
+        ),
     ];
-    let mut named = HEADERS.into_iter();
+    let mut named = HEADERS.into_iter().chain(payprotocol::HEADERS);
     says.map(|(example, description)| {
         ParameterBuilder::new()
             .name(named.next().unwrap_or_default())
@@ -117,13 +160,16 @@ pub fn headers() -> [Parameter; 3] {
 /// The body of a callback; what a missing content type means is the provider's.
 pub fn body() -> RequestBody {
     let trader = || Ref::from_schema_name("TraderCallback");
-    let either = OneOfBuilder::new().item(trader()).item(Ref::from_schema_name("StandardEvent"));
+    let either = OneOfBuilder::new()
+        .item(trader())
+        .item(Ref::from_schema_name("StandardEvent"))
+        .item(Ref::from_schema_name("PayProtocolCallback"));
     let json = ContentBuilder::new().schema(Some(either)).build();
     let mut body = RequestBodyBuilder::new()
         .required(Some(Required::True))
         .description(Some(
             "At most 128 KiB, in the form of the provider's kind. `trader` sends form fields, or as JSON \
-             one flat object of texts and integers; `standard` sends JSON.",
+             one flat object of texts and integers; `standard` and `payprotocol` send JSON.",
         ))
         .content("application/json", json);
     for media in ["application/x-www-form-urlencoded", "multipart/form-data"] {

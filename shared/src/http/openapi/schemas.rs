@@ -13,18 +13,41 @@ use super::{errors, providers, words};
 use crate::domain::Currency;
 use crate::egress::URL_BYTES_MAX;
 use crate::http::body::{
-    Balance, Balances, CreateDepositAddresses, CreateRecharge, DecisionBody, Deliveries, Delivery,
-    DeliveryAttempt, DepositAddress, DepositAddresses, ExplanationBody, Ledger, LedgerEntry,
-    LedgerLeg, NextView, Payment, Problem, ProblemDetail, ProviderView, ReceivedPayment, Recharge,
-    RechargePage, ResendEvents, Resent, ResolveReview, ReviewBody, ReviewPage, SentAgain,
+    Balance, Balances, CreateDepositAddresses, CreateRecharge, Decision, Deliveries, Delivery,
+    DeliveryAttempt, DepositAddress, DepositAddresses, Explanation, Ledger, LedgerEntry, LedgerLeg,
+    NextView, Payment, Problem, ProblemDetail, ProviderView, ReceivedPayment, Recharge,
+    RechargePage, ResendEvents, Resent, ResolveReview, Review, ReviewPage, SentAgain,
 };
 use crate::http::request::{
     EXPIRES_IN_SECS_DEFAULT, EXPIRES_IN_SECS_MAX, EXPIRES_IN_SECS_MIN, METADATA_MEMBERS_MAX,
 };
 
+/// The closed lists and grammars.
+fn of_words() -> ComponentsBuilder {
+    ComponentsBuilder::new()
+        .schema_from::<words::PaymentStatus>()
+        .schema_from::<words::Situation>()
+        .schema_from::<words::ProviderSays>()
+        .schema_from::<words::NextStep>()
+        .schema_from::<words::ClientCan>()
+        .schema_from::<words::ReviewStatus>()
+        .schema_from::<words::ReviewAction>()
+        .schema_from::<words::ParkReason>()
+        .schema_from::<words::ReviewId>()
+        .schema_from::<words::Currency>()
+        .schema_from::<words::OrderStatus>()
+        .schema_from::<words::Reason>()
+        .schema_from::<words::EntryKind>()
+        .schema_from::<words::ErrorCode>()
+        .schema_from::<words::EventType>()
+        .schema_from::<words::DeliveryState>()
+        .schema_from::<words::ResendState>()
+        .schema_from::<words::OrderId>()
+}
+
 /// Everything that the operations refer to.
 pub fn components() -> Components {
-    let mut builder = ComponentsBuilder::new()
+    let mut builder = of_words()
         .schema_from::<Recharge>()
         .schema_from::<Payment>()
         .schema_from::<RechargePage>()
@@ -45,31 +68,13 @@ pub fn components() -> Components {
         .schema_from::<CreateDepositAddresses>()
         .schema_from::<DepositAddresses>()
         .schema_from::<DepositAddress>()
-        .schema_from::<ExplanationBody>()
+        .schema_from::<Explanation>()
         .schema_from::<ProviderView>()
         .schema_from::<NextView>()
         .schema_from::<ReviewPage>()
-        .schema_from::<ReviewBody>()
-        .schema_from::<DecisionBody>()
+        .schema_from::<Review>()
+        .schema_from::<Decision>()
         .schema("ResolveReview", resolve_review())
-        .schema_from::<words::PaymentStatus>()
-        .schema_from::<words::Situation>()
-        .schema_from::<words::ProviderSays>()
-        .schema_from::<words::NextStep>()
-        .schema_from::<words::ClientCan>()
-        .schema_from::<words::ReviewStatus>()
-        .schema_from::<words::ReviewAction>()
-        .schema_from::<words::ParkReason>()
-        .schema_from::<words::ReviewId>()
-        .schema_from::<words::Currency>()
-        .schema_from::<words::OrderStatus>()
-        .schema_from::<words::Reason>()
-        .schema_from::<words::EntryKind>()
-        .schema_from::<words::ErrorCode>()
-        .schema_from::<words::EventType>()
-        .schema_from::<words::DeliveryState>()
-        .schema_from::<words::ResendState>()
-        .schema_from::<words::OrderId>()
         .schema("CreateRecharge", create_recharge())
         .schema("CancelRecharge", nothing())
         .schema("EventPage", event_page())
@@ -77,6 +82,7 @@ pub fn components() -> Components {
         .schema("EventData", event_data())
         .schema("TraderCallback", providers::trader())
         .schema("StandardEvent", providers::standard())
+        .schema("PayProtocolCallback", providers::payprotocol())
         .schema("GatewayMessage", gateway_message())
         .schema("Health", health());
     for (name, response) in errors::responses() {
@@ -117,7 +123,7 @@ const SIGNATURE: [(&str, &str, &str); 3] = [
         "apiKey",
         "X-Api-Key",
         "The key's id. A key belongs to one merchant and has scopes: `recharge:write` for what changes \
-         something, `recharge:read` for the rest.",
+         something, `recharge:read` for the rest, `admin` for reviews alone.",
     ),
     (
         "timestamp",

@@ -65,7 +65,7 @@ word!(
     /// `kind` of a ledger entry.
     EntryKind,
     list([domain::EntryKind::Credit.as_str()])
-        .description(Some("`CREDIT`: a confirmed payment, booked to the user."))
+        .description(Some("`CREDIT`: a confirmed payment, or the last of several, booked to the user."))
 );
 word!(
     /// `status` of a payment.
