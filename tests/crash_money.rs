@@ -2,11 +2,7 @@
 //! outside call of every flow fails in every way, once; then the world goes on without faults, and
 //! everything that must hold is checked. Prints the table.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a scene that cannot be set up ends the test"
-)]
+#![expect(clippy::expect_used, reason = "a scene that cannot be set up ends the test")]
 
 use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::call::ADMIN_KEYS;
