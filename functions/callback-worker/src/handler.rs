@@ -10,8 +10,10 @@ use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
 use recharge_shared::app::notify::announce;
 use recharge_shared::app::settle::{Outcome, Policies, Settlement, settle};
+use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
 use recharge_shared::queue::{DeadLetters, NotificationQueue, SettlementMessage, Undecodable};
+use recharge_shared::sometimes::sometimes;
 use recharge_shared::store::{Store, StoreError};
 use tracing::Instrument;
 
@@ -92,7 +94,10 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
             Err(Undone::NotNow) => false,
             Err(Undone::Hopeless(reason)) => give_up(deps, message, reason).await,
         };
-        if !given_up {
+        if given_up {
+            sometimes("worker: gave a message up");
+        } else if !bug::is(Bug::M4) {
+            sometimes("worker: put a message off");
             failed.push((position, message.message_id.clone()));
         }
     }
@@ -109,7 +114,10 @@ async fn one(deps: &Deps, message: &SettlementMessage, receives: u32) -> Result<
             };
             tracing::info!(order, ?outcome, reason, "settlement message for order {order}");
             // A redelivery finds the work done, but perhaps not the announcement.
-            let news = news.or_else(|| found.filter(|_| receives > 1));
+            let news = news.or_else(|| found.filter(|_| receives > 1 && !bug::is(Bug::M9)));
+            if news.is_some() && outcome == Outcome::AlreadyDone {
+                sometimes("worker: announced once more");
+            }
             let Some(order) = news else { return Ok(()) };
             match announce(&deps.notifications, &order, &message.trace).await {
                 true => Ok(()),

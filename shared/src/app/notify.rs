@@ -12,6 +12,7 @@ use crate::domain::{Notice, Order, Timestamp, TraceId};
 use crate::http::notice_body;
 use crate::queue::{NotificationMessage, NotificationQueue};
 use crate::secrets::{NotificationKeysDocument, Secret};
+use crate::sometimes::sometimes;
 use crate::store::{Attempt, DueNotice, NoticeRow, NoticeState, Store, StoreError, Written};
 
 /// The part of a refusal that is kept.
@@ -93,6 +94,7 @@ pub async fn notify(
     let waits = row.as_ref().is_none_or(|row| row.state == NoticeState::Retrying);
     let is_next = u32::try_from(made) == Ok(message.made) && waits;
     if !is_next && !message.again {
+        sometimes("notice: another copy has done it");
         return Ok(Outcome::AlreadyDone);
     }
     let keys = context.keys.get(clock.now()).await;
@@ -135,7 +137,10 @@ async fn record(
         // Gone: the receiver wants to hear nothing more.
         410 => (NoticeState::GivenUp, None),
         _ => match pause_after(made + 1, &notice.id(), delivered.retry_after) {
-            Some(pause) => (NoticeState::Retrying, Some(now.plus(pause))),
+            Some(pause) => {
+                sometimes("notice: tried again later");
+                (NoticeState::Retrying, Some(now.plus(pause)))
+            }
             None => (NoticeState::GivenUp, None),
         },
     };
@@ -192,6 +197,7 @@ pub async fn hand_over(
 ) -> Result<bool, StoreError> {
     let next = now.plus(HANDED_OVER_FOR);
     if store.postpone_notice(due, next).await? == Written::Raced {
+        sometimes("notice: another run hands it over");
         return Ok(false);
     }
     let Some(row) = store.notice(&due.order, due.sequence).await? else { return Ok(false) };

@@ -9,11 +9,13 @@ use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
 use crate::domain::{EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp};
 use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{NotificationQueue, SettlementMessage, SettlementQueue};
+use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
 
 use super::notify::{announce, hand_over};
@@ -239,6 +241,7 @@ impl Run<'_> {
         let planned = self.next_look(&order, now);
         let until_then = planned.unwrap_or_else(|| now.plus(self.last_interval()));
         if self.context.store.reschedule(&order, Some(until_then)).await? == Written::Raced {
+            sometimes("poller: another run has the look");
             return Ok(report);
         }
         let order = Order { due_at: Some(until_then), ..order };
@@ -251,7 +254,10 @@ impl Run<'_> {
         // A statement that does not settle an order in an hour never will: it is parked.
         let overdue = now.since(order.expires_at) > PROOF_TAKES_AT_MOST;
         match said {
-            Said::Proof if over && !overdue => return Ok(report),
+            Said::Proof if over && !overdue => {
+                sometimes("poller: paid at the last moment");
+                return Ok(report);
+            }
             Said::Proof if !over && planned.is_some() => return Ok(report),
             Said::Unknown if !over || report.failed > 0 => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}
@@ -271,6 +277,9 @@ impl Run<'_> {
 
     /// Whether the latest notice was lost between its commit and the queue; then hands it over.
     async fn announce_anew(&self, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
+        if bug::is(Bug::M9) {
+            return Ok(false);
+        }
         let Some(notice) = order.last_notice() else { return Ok(false) };
         if now.since(notice.order.updated_at) > ANNOUNCED_WITHIN {
             return Ok(false);
@@ -279,7 +288,10 @@ impl Run<'_> {
             return Ok(false);
         }
         match announce(self.context.notifications, order, &order.trace).await {
-            true => Ok(true),
+            true => {
+                sometimes("poller: announced what was lost");
+                Ok(true)
+            }
             false => Err(StoreError::Busy("the notice was not handed over".to_owned())),
         }
     }
@@ -315,6 +327,7 @@ impl Run<'_> {
             // The order comes due again, and the provider will say the same.
             Err(error) => {
                 report.failed += 1;
+                sometimes("poller: evidence not handed over");
                 tracing::warn!(order = order.id.as_str(), %error, "evidence not handed over");
                 Said::Unknown
             }
@@ -325,6 +338,7 @@ impl Run<'_> {
         let Context { store, clock, invocation, .. } = self.context;
         let until = clock.now().plus(ATTEMPT_LEASE);
         if store.take_over(&order, invocation, until).await? == Written::Raced {
+            sometimes("poller: another has taken the create on");
             return Ok(false);
         }
         let order = Order { attempt_until: until, attempt_by: invocation.to_owned(), ..order };
@@ -350,6 +364,7 @@ impl Run<'_> {
         let soon = now.plus(FIRST_CHECK_AFTER);
         after.due_at = if self.provider.can_query() { after.next_check(now) } else { Some(soon) };
         if self.context.store.advance(order, &after).await? == Written::Raced {
+            sometimes("poller: expiry lost the race");
             return Ok(false);
         }
         log(order, &after);

@@ -3,9 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::bug::{self, Bug};
 use crate::clock::Clock;
-use crate::domain::{Decision, Order, ParkReason, Policy, ProviderName, apply};
+use crate::domain::{
+    Decision, Money, Order, OrderState, ParkReason, Policy, ProviderName, Timestamp, apply,
+};
 use crate::queue::SettlementMessage;
+use crate::sometimes::sometimes;
 use crate::store::{Settled, Store, StoreError, Written};
 
 use super::submit::log;
@@ -72,8 +76,19 @@ pub async fn settle(
         let Some(order) = found else {
             return park(store, message, ParkReason::UnknownOrder, None, clock).await;
         };
+        let (order, now) = if bug::is(Bug::M7) { unsettled(order, now) } else { (order, now) };
+        if bug::is(Bug::M14) {
+            let claim = store.park(evidence, ParkReason::Stale, Some(&order), now).await?;
+            if claim == Written::Raced {
+                return Ok(Settlement::already_done(order, false));
+            }
+        }
         let policy = policies.get(&order.provider).copied().unwrap_or_default();
         let settled = match apply(&order, evidence, policy, now) {
+            Decision::AlreadyDone if race > 0 => {
+                sometimes("settle: found it done after a race");
+                return Ok(Settlement::already_done(order, true));
+            }
             Decision::AlreadyDone => return Ok(Settlement::already_done(order, race > 0)),
             Decision::Park(reason) => {
                 return park(store, message, reason, Some(&order), clock).await;
@@ -101,6 +116,7 @@ pub async fn settle(
             }
             // The statement was put aside before, when it could not move the order: now it does.
             (Settled::PaymentTaken, after, Outcome::Held) => {
+                sometimes("settle: held what was parked before");
                 if store.advance(&order, &after).await? == Written::Now {
                     log(&order, &after);
                     return Ok(Settlement {
@@ -113,10 +129,31 @@ pub async fn settle(
             (Settled::PaymentTaken, _, _) => {
                 return Ok(Settlement::already_done(order, race > 0));
             }
-            (Settled::Raced, _, _) => {}
+            (Settled::Raced, _, _) => sometimes("settle: lost the race"),
         }
     }
+    sometimes("settle: lost every race");
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
+}
+
+/// A settled order as it was before, and when that ended: whoever trusts the request token alone does not
+/// look, and sends the same transaction again.
+fn unsettled(order: Order, now: Timestamp) -> (Order, Timestamp) {
+    let last = order.history.last().filter(|_| order.state == OrderState::Success);
+    let Some((state, at)) = last.map(|last| (last.from, last.at)) else { return (order, now) };
+    let nothing = Money::zero(order.amount.currency());
+    let mut before = Order {
+        state,
+        version: order.version.saturating_sub(1),
+        reason: None,
+        payment_id: None,
+        received: nothing,
+        credited: nothing,
+        due_at: Some(at),
+        ..order
+    };
+    before.history.pop();
+    (before, at)
 }
 
 async fn park(

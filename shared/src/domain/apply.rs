@@ -9,6 +9,7 @@ use super::order::{Change, Order};
 use super::policy::{AmountPolicy, LatePolicy, Policy};
 use super::state::{OrderEvent, OrderState, Reason, Step};
 use super::time::Timestamp;
+use crate::bug::{self, Bug};
 
 /// Why authentic evidence was put aside for a person instead of being booked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +139,9 @@ fn paid(
     if evidence.stale {
         return Decision::Park(ParkReason::Stale);
     }
+    if bug::is(Bug::M6) && order.state == OrderState::Expired {
+        return Decision::AlreadyDone;
+    }
     let late = !order.state.is_open();
     let reason = match received.minor().cmp(&order.amount.minor()) {
         _ if late => Reason::PaidLate,
@@ -145,7 +149,10 @@ fn paid(
         std::cmp::Ordering::Equal => Reason::PaidExact,
         std::cmp::Ordering::Greater => Reason::PaidOver,
     };
-    let mismatch = policy.amount == AmountPolicy::Exact && received != order.amount;
+    let mut mismatch = policy.amount == AmountPolicy::Exact && received != order.amount;
+    if bug::is(Bug::M15) && evidence.source == super::evidence::Source::Query {
+        mismatch = false;
+    }
     let held = if mismatch {
         Some(ParkReason::AmountMismatch)
     } else {
@@ -171,7 +178,11 @@ fn paid(
 }
 
 fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
-    match order.state.on(OrderEvent::Decline) {
+    let step = match order.state.on(OrderEvent::Decline) {
+        Step::Refuse if bug::is(Bug::M5) => Step::Move(OrderState::Failed),
+        step => step,
+    };
+    match step {
         Step::Move(to) => {
             let mut next = order.moved(to, change(evidence, Some(Reason::ProviderDeclined), now));
             next.due_at = next.next_check(now);

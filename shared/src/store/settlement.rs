@@ -10,8 +10,10 @@ use super::parked::parked_row;
 use super::row::{Row, bytes, key, n, s};
 use super::users::{balance_key, owner_at, owner_of};
 use super::{Store, StoreError};
+use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
 use crate::domain::{Entry, Evidence, Order, Timestamp};
+use crate::sometimes::sometimes;
 
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +34,29 @@ impl Store {
         entry: &Entry,
         evidence: &Evidence,
     ) -> Result<Settled, StoreError> {
-        let items = vec![
+        let mut items = vec![
             self.order_update(before, after)?,
             self.new_row(payment_row(after, entry, evidence))?,
             self.balance_update(after, entry)?,
         ];
-        let token = transaction_token("settle", before, after, evidence);
+        let mut token = transaction_token("settle", before, after, evidence);
+        if bug::is(Bug::M1) || bug::is(Bug::M7) {
+            items = items.into_iter().map(unconditional).collect();
+        }
+        if bug::is(Bug::M2) {
+            items[0] = unconditional(items[0].clone());
+        }
+        if bug::is(Bug::M7) {
+            token = super::orders::token(&["settle", &payment_pk(evidence)]);
+        }
         match self.transact("settlement", token, items).await? {
             Transacted::Done => Ok(Settled::Now),
             Transacted::Refused(fates) => match fates.as_slice() {
                 [ItemFate::Refused(_), ..] => Ok(Settled::Raced),
-                [ItemFate::Fine, ItemFate::Refused(_), ..] => Ok(Settled::PaymentTaken),
+                [ItemFate::Fine, ItemFate::Refused(_), ..] => {
+                    sometimes("settlement: payment taken");
+                    Ok(Settled::PaymentTaken)
+                }
                 _ => Err(StoreError::Damaged("settlement refused at the balance".to_owned())),
             },
         }
@@ -135,7 +149,23 @@ fn payment_row(order: &Order, entry: &Entry, evidence: &Evidence) -> Row {
     row
 }
 
+/// The same write with a condition that always holds: what the seeded bugs do.
+fn unconditional(mut item: TransactWriteItem) -> TransactWriteItem {
+    let conditions = [
+        item.put.as_mut().and_then(|put| put.condition_expression.as_mut()),
+        item.update.as_mut().and_then(|update| update.condition_expression.as_mut()),
+    ];
+    for condition in conditions.into_iter().flatten() {
+        condition.insert_str(0, "attribute_exists(pk) OR ");
+    }
+    item
+}
+
 fn payment_pk(evidence: &Evidence) -> String {
+    if bug::is(Bug::M2) {
+        let event = hex::encode(evidence.digest);
+        return format!("P#{}#{}#{event}", evidence.provider, evidence.account);
+    }
     format!("P#{}#{}#{}", evidence.provider, evidence.account, evidence.payment_id)
 }
 

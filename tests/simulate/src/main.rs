@@ -26,7 +26,7 @@ use crate::plan::Mode;
 use crate::run::{Outcome, run};
 
 /// Plays seeds and checks what must hold.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 struct Arguments {
     /// The seeds, `A..B`; B is left out. One number is one seed.
     #[arg(long, value_parser = seeds, default_value = "0..100")]
@@ -37,6 +37,9 @@ struct Arguments {
     /// Switches a seeded bug on, M1 to M15: now a violation has to be found.
     #[arg(long, value_parser = |text: &str| Bug::parse(text).ok_or("M1 to M15"))]
     bug: Option<Bug>,
+    /// Switches every seeded bug on, one after the other, and fails if one is not found.
+    #[arg(long, conflicts_with_all = ["bug", "points", "trace"])]
+    bugs: bool,
     /// Prints what happened in every run.
     #[arg(long)]
     trace: bool,
@@ -72,6 +75,9 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.bugs {
+        return find_bugs(&arguments);
+    }
     bug::switch(arguments.bug);
     let outcomes = play_all(&arguments);
     let mut hasher = DefaultHasher::new();
@@ -96,13 +102,36 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(violations > 0))
 }
 
-/// Plays every seed in every mode on all cores; in the order of modes and seeds, whoever was faster.
+/// Every bug has to be found: the first seed that does, in the order of seeds and modes.
+fn find_bugs(arguments: &Arguments) -> ExitCode {
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        bug::switch(Some(bug));
+        let outcomes = play_all(&Arguments { first: true, ..arguments.clone() });
+        match outcomes.iter().find(|outcome| !outcome.violations.is_empty()) {
+            Some(Outcome { seed, mode, violations, .. }) => {
+                let first: String = violations[0].chars().take(110).collect();
+                println!("{bug:?} found by --seeds {seed} --mode {}: {first}", mode.as_str());
+            }
+            None => {
+                println!("{bug:?} not found in {} runs", outcomes.len());
+                missed.push(bug);
+            }
+        }
+    }
+    let Range { start, end } = arguments.seeds;
+    let (all, found) = (Bug::ALL.len(), Bug::ALL.len() - missed.len());
+    println!("seeds={start}..{end} bugs={all} found={found}");
+    ExitCode::from(u8::from(!missed.is_empty()))
+}
+
+/// Plays every seed in every mode on all cores; in the order of seeds and modes, whoever was faster.
 fn play_all(arguments: &Arguments) -> Vec<Outcome> {
+    let modes = &arguments.mode.0;
     let runs: Vec<(Mode, u64)> = arguments
-        .mode
-        .0
-        .iter()
-        .flat_map(|mode| arguments.seeds.clone().map(|seed| (*mode, seed)))
+        .seeds
+        .clone()
+        .flat_map(|seed| modes.iter().map(move |mode| (*mode, seed)))
         .collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = arguments.threads.unwrap_or(cores).clamp(1, runs.len().max(1));
