@@ -1,8 +1,11 @@
 //! Bugs that the simulation must find, each a switch in the code that it would spoil. Without the feature
 //! `simulate` every switch is the constant `false`, and what stands behind it is not compiled.
 
-/// Whether this build knows seeded bugs. No function may.
-pub const COMPILED: bool = cfg!(feature = "simulate");
+/// Whether binaries of this build may leave the machine: not when seeded bugs are compiled in, which happens
+/// when a function is built together with `tests/simulate`. Their `main.rs` assert it, so that a release
+/// build of such a function does not compile. Development builds are let through: editors check everything
+/// together.
+pub const MAY_SHIP: bool = cfg!(not(feature = "simulate")) || cfg!(debug_assertions);
 
 /// A seeded bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -132,7 +132,6 @@ pub async fn settle(
             (Settled::Raced, _, _) => sometimes("settle: lost the race"),
         }
     }
-    sometimes("settle: lost every race");
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
 }
 

@@ -13,7 +13,6 @@ use super::{Store, StoreError};
 use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
 use crate::domain::{Entry, Evidence, Order, Timestamp};
-use crate::sometimes::sometimes;
 
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +52,7 @@ impl Store {
             Transacted::Done => Ok(Settled::Now),
             Transacted::Refused(fates) => match fates.as_slice() {
                 [ItemFate::Refused(_), ..] => Ok(Settled::Raced),
-                [ItemFate::Fine, ItemFate::Refused(_), ..] => {
-                    sometimes("settlement: payment taken");
-                    Ok(Settled::PaymentTaken)
-                }
+                [ItemFate::Fine, ItemFate::Refused(_), ..] => Ok(Settled::PaymentTaken),
                 _ => Err(StoreError::Damaged("settlement refused at the balance".to_owned())),
             },
         }

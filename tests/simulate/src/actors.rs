@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::plan::Mode;
 use crate::provider;
-use crate::sim::Sim;
+use crate::sim::{JUNK, Sim};
 
 /// One order as its client and its payer want it.
 #[derive(Debug, Clone)]
@@ -150,7 +150,10 @@ async fn client(sim: Rc<Sim>, script: Script) {
     tokio::time::sleep(Duration::from_millis(script.starts_ms)).await;
     let began = tokio::time::Instant::now();
     let twins = if sim.plan.mode == Mode::Burst { 3 } else { 1 + sim.dice.below(2) };
-    while !sim.is_over.get() {
+    for _ in 0..40 {
+        if sim.is_over.get() {
+            break;
+        }
         let tries = (0..twins).map(|_| create_once(&sim, &script));
         let done = futures_util::future::join_all(tries).await.contains(&true);
         if done {
@@ -350,6 +353,9 @@ async fn worker(sim: Rc<Sim>, place: u64) {
         }
         if sim.dice.chance(5) {
             sim.redrive().await;
+        }
+        if sim.dice.chance(5) {
+            sim.enqueue(&sim.world.stack.names.settlement_url, JUNK).await;
         }
     }
 }

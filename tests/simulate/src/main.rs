@@ -7,6 +7,7 @@ mod books;
 mod check;
 mod dice;
 mod plan;
+mod points;
 mod provider;
 mod run;
 mod sim;
@@ -94,12 +95,12 @@ fn main() -> ExitCode {
     if let Some(failed) = outcomes.iter().find(|outcome| !outcome.violations.is_empty()) {
         tell(failed, &arguments);
     }
-    summary(&outcomes, &arguments);
+    let missed = summary(&outcomes, &arguments);
     let Range { start, end } = arguments.seeds;
     let words: Vec<&str> = arguments.mode.0.iter().map(|mode| mode.as_str()).collect();
     let (mode, hash) = (words.join(","), hasher.finish());
     println!("seeds={start}..{end} mode={mode} violations={violations} trace={hash:016x}");
-    ExitCode::from(u8::from(violations > 0))
+    ExitCode::from(u8::from(violations > 0 || missed > 0))
 }
 
 /// Every bug has to be found: the first seed that does, in the order of seeds and modes.
@@ -191,7 +192,8 @@ fn tell(failed: &Outcome, arguments: &Arguments) {
     }
 }
 
-fn summary(outcomes: &[Outcome], arguments: &Arguments) {
+/// Prints what the runs came to; how many points were missed that had to be reached.
+fn summary(outcomes: &[Outcome], arguments: &Arguments) -> usize {
     let mut points: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut calls, mut most) = (0, 0);
     let mut counts = [0; 3];
@@ -210,9 +212,14 @@ fn summary(outcomes: &[Outcome], arguments: &Arguments) {
             println!("{times:>9} {point}");
         }
     }
+    let missed = if arguments.points { points::missed(&points) } else { Vec::new() };
+    for point in &missed {
+        println!("NEVER REACHED {point}");
+    }
     let [orders, credits, steps] = counts;
     println!(
         "runs={} orders={orders} credits={credits} calls={calls} most_calls_of_one={most} steps={steps}",
         outcomes.len()
     );
+    missed.len()
 }
