@@ -149,8 +149,8 @@ pub async fn create_once(sim: &Sim, script: &Script) -> bool {
 async fn client(sim: Rc<Sim>, script: Script) {
     tokio::time::sleep(Duration::from_millis(script.starts_ms)).await;
     let began = tokio::time::Instant::now();
-    let twins = if sim.plan.mode == Mode::Burst { 3 } else { 1 + sim.dice.below(2) };
-    for _ in 0..40 {
+    let twins = if sim.plan.mode == Mode::Burst { 2 } else { 1 + sim.dice.below(2) };
+    for round in 1..=15 {
         if sim.is_over.get() {
             break;
         }
@@ -159,7 +159,7 @@ async fn client(sim: Rc<Sim>, script: Script) {
         if done {
             break;
         }
-        sim.nap(8_000).await;
+        sim.nap(6_000 * round).await;
     }
     let Some(order) = order_of(&sim, &script) else { return };
     if let Some(cancels_ms) = script.cancels_ms {
@@ -176,7 +176,7 @@ async fn client(sim: Rc<Sim>, script: Script) {
         }
     }
     while !sim.is_over.get() {
-        sim.nap(400_000).await;
+        sim.nap(1_500_000).await;
         look(&sim, &script, &order).await;
     }
 }
@@ -282,7 +282,11 @@ pub async fn deliver(
     order: &str,
     callback: &recharge_local::sim::trader::CallbackRequest,
 ) -> bool {
-    sim.clients.borrow_mut().callbacks.push((order.to_owned(), callback.clone()));
+    let sent = (order.to_owned(), callback.clone());
+    let is_new = !sim.clients.borrow().callbacks.contains(&sent);
+    if is_new {
+        sim.clients.borrow_mut().callbacks.push(sent);
+    }
     let answered = sim.request(&sim.world.callback(callback)).await;
     let heard = answered.is_some_and(|a| a.status == 200 && a.text == "success");
     if heard {
@@ -311,7 +315,6 @@ async fn stranger(sim: Rc<Sim>, script: Script) {
     let Some(order) = order_of(&sim, &script) else { return };
     let (now_secs, minor) = (sim.clock_ms() / 1_000, i128::from(script.asked) * 10);
     let (mark, key) = (mark(&script), provider::KEY);
-    let is_paid = sim.truth.of(&order).is_some_and(|known| known.paid.is_some());
     let is_settled = sim.clients.borrow().seen_success.contains(&order);
     let (callback, is_authentic) = match sim.dice.below(6) {
         0 => (provider::callback(&order, &mark, minor, now_secs, "not-the-providers-key"), false),
@@ -321,7 +324,7 @@ async fn stranger(sim: Rc<Sim>, script: Script) {
             (provider::callback(unknown, &mark, minor, now_secs, key), true)
         }
         3 => (provider::callback(&order, &mark, 0, now_secs, key), true),
-        4 if is_paid => {
+        4 if script.pays_ms.is_some() => {
             let pays = i128::from(script.pays);
             (provider::callback(&order, &mark, pays, now_secs - 100_000, key), true)
         }
@@ -340,13 +343,15 @@ async fn stranger(sim: Rc<Sim>, script: Script) {
 
 async fn worker(sim: Rc<Sim>, place: u64) {
     while !sim.is_over.get() {
-        if sim.settle(place).await == 0 {
-            sim.nap(6_000).await;
+        let took = sim.settle(place).await;
+        if took == 0 {
+            sim.nap(if sim.plan.mode == Mode::Burst { 3_000 } else { 12_000 }).await;
         }
-        let again = sim.dice.chance(sim.plan.redelivery);
+        let again = took > 0 && sim.dice.chance(sim.plan.redelivery);
         let body = {
             let settled = sim.settled.borrow();
-            (again && !settled.is_empty()).then(|| sim.dice.pick(&settled).clone())
+            let position = usize::try_from(sim.dice.below(settled.len() as u64)).unwrap_or(0);
+            settled.iter().nth(position).filter(|_| again).cloned()
         };
         if let Some(body) = body {
             sim.enqueue(&sim.world.stack.names.settlement_url, &body).await;
@@ -354,7 +359,7 @@ async fn worker(sim: Rc<Sim>, place: u64) {
         if sim.dice.chance(5) {
             sim.redrive().await;
         }
-        if sim.dice.chance(5) {
+        if sim.dice.chance(1) {
             sim.enqueue(&sim.world.stack.names.settlement_url, JUNK).await;
         }
     }
@@ -371,7 +376,7 @@ async fn notifier(sim: Rc<Sim>, place: u64) {
 async fn poller(sim: Rc<Sim>, place: u64) {
     // Every minute while much happens, then less often: the run shall be short.
     for round in 0u64.. {
-        let pause_ms = if round < 15 { 60_000 } else { 240_000 };
+        let pause_ms = if round < 8 { 60_000 } else { 240_000 };
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         if sim.is_over.get() {
             return;

@@ -84,6 +84,8 @@ pub struct Outage {
     pub from_ms: i64,
     /// Until.
     pub until_ms: i64,
+    /// Whether it refuses every call instead of not being there.
+    pub refuses: bool,
 }
 
 /// What happens on the wire.
@@ -162,19 +164,19 @@ impl Plan {
     /// Draws a plan for `mode`.
     pub fn draw(mode: Mode, dice: &Dice) -> Plan {
         let burst = mode == Mode::Burst;
-        let chaos_ms = dice.between(8, 50) * 60_000;
+        let chaos_ms = dice.between(6, 34) * 60_000;
         Plan {
             mode,
             is_exact: dice.chance(500),
             late_to_review: dice.chance(250),
-            orders: dice.between(4, 10),
+            orders: dice.between(3, 8),
             users: dice.between(1, 4),
             instances: dice.between(1, 3),
             workers: if burst { dice.between(2, 4) } else { dice.between(1, 3) },
             pollers: if burst || dice.chance(400) { 2 } else { 1 },
             arrive_within_ms: if burst { 10_000 } else { chaos_ms / 2 },
             chaos_ms,
-            expires_secs_max: *dice.pick(&[300, 600, 1_800]),
+            expires_secs_max: *dice.pick(&[300, 600, 1_200]),
             crash: sometimes_up_to(dice, 120),
             skew_ms_max: *dice.pick(&[0, 0, 500, 3_000, 30_000]),
             receives_max: dice.chance(300).then(|| dice.between(1, 4)),
@@ -191,7 +193,7 @@ impl Plan {
 impl Weather {
     fn draw(chaos_ms: u64, dice: &Dice) -> Weather {
         let mut weather = Weather {
-            latency_ms_max: *dice.pick(&[0, 5, 60, 60, 600, 2_500]),
+            latency_ms_max: *dice.pick(&[0, 5, 60, 60, 400, 1_200]),
             only: dice.chance(250).then(|| *dice.pick(&SITES)),
             ..Weather::default()
         };
@@ -214,7 +216,8 @@ impl Weather {
                 let from = dice.below(chaos_ms);
                 let until = from + dice.between(5_000, 400_000);
                 let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-                weather.outages.push(Outage { service, from_ms: ms(from), until_ms: ms(until) });
+                let (from_ms, until_ms, refuses) = (ms(from), ms(until), dice.chance(400));
+                weather.outages.push(Outage { service, from_ms, until_ms, refuses });
             }
         }
         weather

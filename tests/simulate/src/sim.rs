@@ -48,7 +48,7 @@ pub struct Sim {
     /// What clients know.
     pub clients: RefCell<Clients>,
     /// Settlement messages that were done with: the queue may deliver them again.
-    pub settled: RefCell<Vec<String>>,
+    pub settled: RefCell<BTreeSet<String>>,
     /// Set when the chaos is over.
     pub is_over: Cell<bool>,
     /// What was wrong that the books do not show.

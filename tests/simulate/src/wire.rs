@@ -195,15 +195,15 @@ impl Wire {
             state.calls_of_one_max = state.calls_of_one_max.max(calls);
         }
         let Weather { rates, only, outages, .. } = &state.weather;
-        let is_out = outages
-            .iter()
-            .any(|o| o.service == service && (o.from_ms..o.until_ms).contains(&now_ms));
+        let mut outages = outages.iter().filter(|outage| outage.service == service);
+        let outage = outages.find(|o| (o.from_ms..o.until_ms).contains(&now_ms));
         let rates = rates.get(&service).copied().unwrap_or_default();
         let suffers = only.is_none_or(|only| only == operation);
-        let fault = match (is_out, suffers) {
-            (true, _) => *dice.pick(&[Fault::RequestLost, Fault::Throttle, Fault::NotSent]),
-            (false, true) => draw(&rates, dice),
-            (false, false) => Fault::None,
+        let fault = match (outage, suffers) {
+            (Some(outage), _) if outage.refuses => Fault::Throttle,
+            (Some(_), _) => *dice.pick(&[Fault::RequestLost, Fault::RequestLost, Fault::NotSent]),
+            (None, true) => draw(&rates, dice),
+            (None, false) => Fault::None,
         };
         if suffers && dice.chance(rates.freeze) {
             let until =
@@ -391,6 +391,10 @@ impl Wire {
                 Ok(answer.into_smithy())
             }
             Fault::Throttle | Fault::Conflict => {
+                if fault == Fault::Conflict {
+                    // The other writer is at it, and may be done when the refusal is worded.
+                    self.lost().await;
+                }
                 let answer = refusal(self, service, (operation, fault), body);
                 self.record(instance, (operation, fault), answer.status);
                 Ok(answer.into_smithy())
