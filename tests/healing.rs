@@ -114,6 +114,27 @@ fn a_statement_that_was_too_old_moves_the_order_when_it_comes_again_fresh() {
 }
 
 #[test]
+fn an_expiry_whose_announcement_was_lost_is_told_however_late_the_next_look_is() {
+    simulate(1, async || {
+        let world = World::new().await;
+        create(&world, "k-1").await;
+        world.pass(1_860).await;
+        let dies = Faults::new(world.clock().clone(), |call| match call.operation.as_str() {
+            "SendMessage" => Fault::CrashBefore,
+            _ => Fault::None,
+        });
+        let functions = world.instance(&dies, 1);
+        let run = functions.poll("dies".to_owned());
+        assert_eq!(recharge_tests::world::until_crash(&dies, run).await, None);
+        drop(functions);
+        // As long as the next look of an order that had a day's time.
+        world.pass(4 * 3_600).await;
+        world.let_pass(8).await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_document_that_was_mended_is_read_although_the_broken_one_is_the_version_before() {
     simulate(1, async || {
         let world = World::new().await;

@@ -26,8 +26,6 @@ const ACTOR: &str = "reconcile-poller";
 const PAGE: i32 = 40;
 /// Due notices of a shard that one run hands over.
 const NOTICES_PER_SHARD: i32 = 100;
-/// A notice that was not tried this long after its transition was not handed over.
-const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3_600);
 /// How long after its expiry an order may stay open although the provider says that it is paid.
 const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
 /// Orders of one provider that are looked at side by side.
@@ -245,7 +243,7 @@ impl Run<'_> {
             return Ok(report);
         }
         let order = Order { due_at: Some(until_then), ..order };
-        report.notices += u32::from(self.announce_anew(&order, now).await?);
+        report.notices += u32::from(self.announce_anew(&order).await?);
         if asks && is_half_done(&order, now) {
             report.resumed += u32::from(self.resume(order).await?);
             return Ok(report);
@@ -276,14 +274,11 @@ impl Run<'_> {
     }
 
     /// Whether the latest notice was lost between its commit and the queue; then hands it over.
-    async fn announce_anew(&self, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
+    async fn announce_anew(&self, order: &Order) -> Result<bool, StoreError> {
         if bug::is(Bug::M9) {
             return Ok(false);
         }
         let Some(notice) = order.last_notice() else { return Ok(false) };
-        if now.since(notice.order.updated_at) > ANNOUNCED_WITHIN {
-            return Ok(false);
-        }
         if self.context.store.notice(&order.id, notice.sequence).await?.is_some() {
             return Ok(false);
         }
