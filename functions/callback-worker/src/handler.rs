@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
@@ -16,6 +17,10 @@ use recharge_shared::queue::{DeadLetters, NotificationQueue, SettlementMessage, 
 use recharge_shared::sometimes::sometimes;
 use recharge_shared::store::{Store, StoreError};
 use tracing::Instrument;
+
+/// A statement older than this has been delivered before: messages driven back from the dead letters count
+/// their receives anew. The queue's visibility timeout.
+const FIRST_DELIVERY_WITHIN: Duration = Duration::from_secs(180);
 
 /// What this function may touch.
 #[derive(Debug)]
@@ -114,7 +119,9 @@ async fn one(deps: &Deps, message: &SettlementMessage, receives: u32) -> Result<
             };
             tracing::info!(order, ?outcome, reason, "settlement message for order {order}");
             // A redelivery finds the work done, but perhaps not the announcement.
-            let news = news.or_else(|| found.filter(|_| receives > 1 && !bug::is(Bug::M9)));
+            let age = deps.clock.now().since(message.evidence.observed_at);
+            let again = receives > 1 || age > FIRST_DELIVERY_WITHIN;
+            let news = news.or_else(|| found.filter(|_| again && !bug::is(Bug::M9)));
             if news.is_some() && outcome == Outcome::AlreadyDone {
                 sometimes("worker: announced once more");
             }
