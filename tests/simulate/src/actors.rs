@@ -28,6 +28,8 @@ pub struct Script {
     pub starts_ms: u64,
     /// When, after that, the client withdraws it.
     pub cancels_ms: Option<u64>,
+    /// Whether the client withdraws it at the very time of the payment.
+    pub cancels_as_it_is_paid: bool,
     /// When, after that, the payer pays.
     pub pays_ms: Option<u64>,
     /// What the payer pays.
@@ -74,6 +76,7 @@ impl Script {
             expires_secs,
             starts_ms: dice.below(plan.arrive_within_ms),
             cancels_ms: dice.chance(150).then(|| dice.below(limit_ms)),
+            cancels_as_it_is_paid: dice.chance(500),
             pays_ms,
             pays,
             given_up_ms: dice.chance(150).then(|| dice.below(limit_ms)),
@@ -165,6 +168,12 @@ async fn client(sim: Rc<Sim>, script: Script) {
     if let Some(cancels_ms) = script.cancels_ms {
         tokio::time::sleep_until(began + Duration::from_millis(cancels_ms)).await;
         let path = format!("/recharges/{order}/cancel");
+        if script.cancels_as_it_is_paid && script.pays_ms.is_some() {
+            let paid = || sim.truth.of(&order).is_some_and(|known| known.paid.is_some());
+            while !paid() && !sim.is_over.get() {
+                sim.nap(2_000).await;
+            }
+        }
         for _ in 0..3 {
             let key = API_KEYS[script.merchant];
             let request = sim.world.signed_as(key, ("POST", &path), "", "");
@@ -199,10 +208,8 @@ pub async fn look(sim: &Sim, script: &Script, order: &str) {
     if sim.dice.chance(200) {
         let other = API_KEYS[1 - script.merchant];
         let answered = sim.request(&sim.world.signed_as(other, ("GET", &path), "", "")).await;
-        if let Some(answered) = answered.filter(|answered| answered.status < 500) {
-            if answered.status != 404 {
-                sim.violation(format!("I11: a stranger saw {order}: {}", answered.text));
-            }
+        if let Some(answered) = answered.filter(|a| a.status < 500 && a.status != 404) {
+            sim.violation(format!("I11: a stranger saw {order}: {}", answered.text));
         }
     }
 }
@@ -315,7 +322,10 @@ async fn stranger(sim: Rc<Sim>, script: Script) {
     let Some(order) = order_of(&sim, &script) else { return };
     let (now_secs, minor) = (sim.clock_ms() / 1_000, i128::from(script.asked) * 10);
     let (mark, key) = (mark(&script), provider::KEY);
-    let is_settled = sim.clients.borrow().seen_success.contains(&order);
+    let key_of_row = (format!("O#{order}"), "O".to_owned());
+    let is_settled = sim.wire.books(|books| {
+        books.rows.get(&key_of_row).is_some_and(|row| crate::books::text(row, "state") == "SUCCESS")
+    });
     let (callback, is_authentic) = match sim.dice.below(6) {
         0 => (provider::callback(&order, &mark, minor, now_secs, "not-the-providers-key"), false),
         1 => (provider::callback(&order, "M0123456789ABCDEFGHJKMNPQR", minor, now_secs, key), true),
@@ -324,11 +334,11 @@ async fn stranger(sim: Rc<Sim>, script: Script) {
             (provider::callback(unknown, &mark, minor, now_secs, key), true)
         }
         3 => (provider::callback(&order, &mark, 0, now_secs, key), true),
+        _ if is_settled => (provider::callback(&order, &mark, minor, now_secs, key), true),
         4 if script.pays_ms.is_some() => {
             let pays = i128::from(script.pays);
             (provider::callback(&order, &mark, pays, now_secs - 100_000, key), true)
         }
-        5 if is_settled => (provider::callback(&order, &mark, minor, now_secs, key), true),
         _ => return,
     };
     for _ in 0..sim.dice.between(1, 3) {

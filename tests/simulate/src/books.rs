@@ -39,6 +39,16 @@ const ALLOWED: [(&str, &[&str]); 7] = [
     ("EXPIRED", &["SUCCESS", "REVIEW"]),
 ];
 
+/// Reasons for parking that this provider cannot cause: its payments are its orders.
+const IMPOSSIBLE: [&str; 6] = [
+    "second_payment",
+    "under_review",
+    "wrong_account",
+    "wrong_currency",
+    "unlisted_currency",
+    "unrecognised",
+];
+
 /// What was asked for never changes.
 const IMMUTABLE: [&str; 11] = [
     "merchant",
@@ -108,6 +118,10 @@ impl Books {
                 "P" => self.check_payment(change, truth, &mut found),
                 "K" => {
                     let reason = change.new.as_ref().map_or("", |row| text(row, "why"));
+                    if IMPOSSIBLE.contains(&reason) {
+                        let id = &change.key.0;
+                        found.push(format!("I9: {id} was parked as {reason}, which it cannot be"));
+                    }
                     *self.parked.entry(reason.to_owned()).or_default() += 1;
                 }
                 _ => {}

@@ -24,10 +24,8 @@ pub fn missing(sim: &Sim, scripts: &[Script]) -> Vec<String> {
         let rows: Vec<(String, Value)> =
             books.orders().map(|(id, row)| (id.to_owned(), row.clone())).collect();
         let parked = |id: &str| {
-            books
-                .rows
-                .iter()
-                .any(|(key, row)| key.0.starts_with("K#") && text(row, "paymentId") == id)
+            let stale = |row: &Value| text(row, "paymentId") == id && text(row, "why") == "stale";
+            books.rows.iter().any(|(key, row)| key.0.starts_with("K#") && stale(row))
         };
         rows.iter()
             .filter_map(|(id, row)| order_misses(sim, (id, row), truth.get(id), parked(id)))

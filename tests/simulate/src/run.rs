@@ -14,7 +14,7 @@ use crate::sim::Sim;
 use crate::wire::Tally;
 
 /// Calls of one invocation beyond which its work is not bounded any more (I14).
-const CALLS_OF_ONE_MAX: u64 = 900;
+const CALLS_OF_ONE_MAX: u64 = 300;
 
 /// How long after the faults everything has to come right.
 const HORIZON: Duration = Duration::from_secs(5 * 86_400);
@@ -169,6 +169,7 @@ fn next_pause(sim: &Sim) -> Duration {
 
 fn outcome(sim: &Sim, seed: u64) -> Outcome {
     let mut violations = sim.wire.books(|books| books.violations.clone());
+    violations.extend(sim.wire.violations());
     violations.extend(sim.violations.borrow().iter().cloned());
     let mut points: BTreeMap<String, u64> =
         reached().into_iter().map(|(point, times)| (point.to_owned(), times)).collect();

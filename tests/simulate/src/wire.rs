@@ -2,6 +2,7 @@
 //! provider. Everything that reaches the table is looked at the moment it is applied.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,10 @@ use crate::trace::Trace;
 
 /// How long DynamoDB remembers the token of a transaction.
 const TOKEN_REMEMBERED_MS: i64 = 600_000;
+
+/// How often one invocation may have one request refused: six tries of the store's budget, three of the SDK
+/// each, twice.
+const REFUSED_MAX: u64 = 36;
 
 /// How late a request arrives at most: later its signature is not accepted any more.
 const LATE_MS_MAX: u64 = 280_000;
@@ -90,6 +95,8 @@ struct State {
     tokens: BTreeMap<String, (i64, u32)>,
     frozen_until_ms: BTreeMap<u64, i64>,
     faults: BTreeMap<&'static str, u64>,
+    refused: BTreeMap<(String, u64), u64>,
+    violations: Vec<String>,
     calls: u64,
     calls_of_one_max: u64,
 }
@@ -120,6 +127,8 @@ impl Wire {
             tokens: BTreeMap::new(),
             frozen_until_ms: BTreeMap::new(),
             faults: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            violations: Vec::new(),
             calls: 0,
             calls_of_one_max: 0,
         };
@@ -234,6 +243,29 @@ impl Wire {
             let ms = self.0.dice.below(latency_ms_max);
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
+    }
+
+    /// I14: one request is not sent again and again to a service that refuses it.
+    fn count_refusal(&self, operation: &str, body: &[u8]) {
+        let Ok(who) = INVOCATION.try_with(|i| i.name.clone()) else { return };
+        // The members of a request come in any order.
+        let mut bytes = body.to_vec();
+        bytes.sort_unstable();
+        let mut hasher = DefaultHasher::new();
+        (operation, bytes).hash(&mut hasher);
+        let key = (who, hasher.finish());
+        let mut state = self.lock();
+        let times = state.refused.entry(key.clone()).or_default();
+        *times += 1;
+        if *times == REFUSED_MAX + 1 {
+            let what = format!("I14: {} sent one {operation} {times} times", key.0);
+            state.violations.push(what);
+        }
+    }
+
+    /// What was wrong on the wire itself.
+    pub fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
     }
 
     async fn lost(&self) {
@@ -395,6 +427,7 @@ impl Wire {
                     // The other writer is at it, and may be done when the refusal is worded.
                     self.lost().await;
                 }
+                self.count_refusal(operation, body);
                 let answer = refusal(self, service, (operation, fault), body);
                 self.record(instance, (operation, fault), answer.status);
                 Ok(answer.into_smithy())
