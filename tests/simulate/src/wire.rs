@@ -209,6 +209,8 @@ impl Wire {
         let rates = rates.get(&service).copied().unwrap_or_default();
         let suffers = only.is_none_or(|only| only == operation);
         let fault = match (outage, suffers) {
+            // Capacity for writes is a thing of its own: reads go on.
+            (Some(outage), _) if outage.refuses && is_read(service, operation) => Fault::None,
             (Some(outage), _) if outage.refuses => Fault::Throttle,
             (Some(_), _) => *dice.pick(&[Fault::RequestLost, Fault::RequestLost, Fault::NotSent]),
             (None, true) => draw(&rates, dice),
@@ -337,6 +339,10 @@ impl Wire {
             wire.apply(&target, &body).await;
         });
     }
+}
+
+fn is_read(service: Service, operation: &str) -> bool {
+    service == Service::DynamoDb && !writes(operation)
 }
 
 fn writes(operation: &str) -> bool {
