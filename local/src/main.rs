@@ -9,6 +9,8 @@ use recharge_local::operate::{self, Keys, Merchants, Target, UserChange};
 use recharge_local::stack::DEMO_NOTIFICATION_SECRET;
 use recharge_local::{demo, exam, serve};
 
+const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests/simulate");
+
 #[derive(Parser)]
 #[command(name = "recharge", about = "The recharge bundle on one machine", version)]
 struct Arguments {

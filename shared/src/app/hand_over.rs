@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::domain::{Timestamp, TraceId};
 use crate::queue::NotificationMessage;
+use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, DueNotice, StoreError, Written};
 
 use super::reconcile::{Context, LOOK_TAKES_AT_MOST, Report};
@@ -105,6 +106,7 @@ async fn hand_over(
 ) -> Result<bool, StoreError> {
     let next = now.plus(HANDED_OVER_FOR);
     if context.store.postpone_notice(due, next).await? == Written::Raced {
+        sometimes("notice: another run hands it over");
         return Ok(false);
     }
     let Some(row) = context.store.notice(&due.order, due.sequence).await? else { return Ok(false) };

@@ -12,6 +12,7 @@ use crate::domain::{Notice, Order, Timestamp, TraceId};
 use crate::http::notice_body;
 use crate::queue::{NotificationMessage, NotificationQueue};
 use crate::secrets::{NotificationKeysDocument, Secret};
+use crate::sometimes::sometimes;
 use crate::store::{
     ASKED_MAX, Attempt, NoticeRow, NoticeState, Standing, Store, StoreError, Written,
 };
@@ -93,7 +94,10 @@ pub async fn notify(
         return Ok(Outcome::Unknown);
     };
     let row = row?;
-    let Some(try_) = Try::of(row.as_ref(), message) else { return Ok(Outcome::AlreadyDone) };
+    let Some(try_) = Try::of(row.as_ref(), message) else {
+        sometimes("notice: another copy has done it");
+        return Ok(Outcome::AlreadyDone);
+    };
     if row.is_none() {
         // Before it is sent: whoever pulls does not wait for a slow receiver.
         events::list(store, clock, &notice).await?;
@@ -175,7 +179,10 @@ async fn record(
         (_, Try::Asked(state)) => (state, None),
         (_, Try::Planned(made)) => {
             match pause_after(made + 1, &notice.id(), delivered.retry_after) {
-                Some(pause) => (NoticeState::Retrying, Some(now.plus(pause))),
+                Some(pause) => {
+                    sometimes("notice: tried again later");
+                    (NoticeState::Retrying, Some(now.plus(pause)))
+                }
                 None => (NoticeState::GivenUp, None),
             }
         }

@@ -9,6 +9,7 @@ use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
 use crate::domain::{
@@ -16,6 +17,7 @@ use crate::domain::{
 };
 use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{NotificationQueue, ResolutionMessage, SettlementMessage, SettlementQueue};
+use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
 
 use super::hand_over::due_notices;
@@ -28,8 +30,6 @@ const ACTOR: &str = "reconcile-poller";
 const PAGE: i32 = 40;
 /// Decisions of people that one run hands over again.
 const DECISIONS: i32 = 50;
-/// A notice that was not tried this long after its transition was not handed over.
-const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3_600);
 /// How long after its expiry an order may stay open although the provider says that it is paid.
 const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
 /// Orders of one provider that are looked at side by side.
@@ -256,10 +256,11 @@ impl Run<'_> {
         let planned = self.next_look(&order, now);
         let until_then = planned.unwrap_or_else(|| now.plus(self.last_interval()));
         if self.context.store.reschedule(&order, Some(until_then)).await? == Written::Raced {
+            sometimes("poller: another run has the look");
             return Ok(report);
         }
         let order = Order { due_at: Some(until_then), ..order };
-        report.notices += u32::from(self.announce_anew(&order, now).await?);
+        report.notices += u32::from(self.announce_anew(&order).await?);
         if asks && is_half_done(&order, now) {
             report.resumed += u32::from(self.resume(order).await?);
             return Ok(report);
@@ -271,7 +272,10 @@ impl Run<'_> {
         // A statement that does not settle an order in an hour never will: it is parked.
         let overdue = now.since(order.expires_at) > PROOF_TAKES_AT_MOST;
         match said {
-            Said::Proof if over && !overdue => return Ok(report),
+            Said::Proof if over && !overdue => {
+                sometimes("poller: paid at the last moment");
+                return Ok(report);
+            }
             Said::Proof if !over && planned.is_some() => return Ok(report),
             Said::Unknown if !over || report.failed > 0 => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}
@@ -310,16 +314,19 @@ impl Run<'_> {
     }
 
     /// Whether the latest notice was lost between its commit and the queue; then hands it over.
-    async fn announce_anew(&self, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
-        let Some(notice) = order.last_notice() else { return Ok(false) };
-        if now.since(notice.order.updated_at) > ANNOUNCED_WITHIN {
+    async fn announce_anew(&self, order: &Order) -> Result<bool, StoreError> {
+        if bug::is(Bug::M9) {
             return Ok(false);
         }
+        let Some(notice) = order.last_notice() else { return Ok(false) };
         if self.context.store.notice(&order.id, notice.sequence).await?.is_some() {
             return Ok(false);
         }
         match announce(self.context.notifications, order, &order.trace).await {
-            true => Ok(true),
+            true => {
+                sometimes("poller: announced what was lost");
+                Ok(true)
+            }
             false => Err(StoreError::Busy("the notice was not handed over".to_owned())),
         }
     }
@@ -355,6 +362,7 @@ impl Run<'_> {
             // The order comes due again, and the provider will say the same.
             Err(error) => {
                 report.failed += 1;
+                sometimes("poller: evidence not handed over");
                 tracing::warn!(order = order.id.as_str(), %error, "evidence not handed over");
                 Said::Unknown
             }
@@ -365,6 +373,7 @@ impl Run<'_> {
         let Context { store, clock, invocation, .. } = self.context;
         let until = clock.now().plus(ATTEMPT_LEASE);
         if store.take_over(&order, invocation, until).await? == Written::Raced {
+            sometimes("poller: another has taken the create on");
             return Ok(false);
         }
         let order = Order { attempt_until: until, attempt_by: invocation.to_owned(), ..order };
@@ -400,6 +409,7 @@ impl Run<'_> {
         let soon = now.plus(FIRST_CHECK_AFTER);
         after.due_at = if self.provider.can_query() { after.next_check(now) } else { Some(soon) };
         if self.context.store.advance(order, &after).await? == Written::Raced {
+            sometimes("poller: expiry lost the race");
             return Ok(false);
         }
         log(order, &after);

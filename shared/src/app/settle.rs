@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::apply::{Birth, deposit};
 use crate::domain::{
-    Decision, Evidence, EvidenceKind, MerchantId, Order, OrderId, ParkReason, PaymentFate, Policy,
-    ProviderName, ReviewId, Source, TraceId, apply,
+    Decision, Evidence, EvidenceKind, MerchantId, Money, Order, OrderId, OrderState, ParkReason,
+    PaymentFate, Policy, ProviderName, ReviewId, Source, Timestamp, TraceId, apply,
 };
 use crate::providers::{Answer, Providers};
 use crate::queue::SettlementMessage;
+use crate::sometimes::sometimes;
 use crate::store::{AddressUser, Booking, OrderWrite, Settled, Store, StoreError, Whose, Written};
 
 use super::merchants::Merchants;
@@ -113,17 +115,26 @@ pub async fn settle(
             }
             _ => None,
         };
-        let (whose, policy) = match (&found, &owner) {
-            (Some(order), _) => {
-                (Whose::of(order), context.policy(&order.provider, &order.merchant).await?)
-            }
-            (None, Some(owner)) => {
-                let whose = Whose { owner: Some((&owner.merchant, &owner.user)), in_order: None };
-                (whose, context.policy(&evidence.provider, &owner.merchant).await?)
-            }
-            (None, None) => (Whose::default(), Policy::default()),
+        let policy = match (&found, &owner) {
+            (Some(order), _) => context.policy(&order.provider, &order.merchant).await?,
+            (None, Some(owner)) => context.policy(&evidence.provider, &owner.merchant).await?,
+            (None, None) => Policy::default(),
         };
         let now = clock.now();
+        let (found, now) = match found {
+            Some(order) if bug::is(Bug::M7) => {
+                let (order, now) = unsettled(order, now);
+                (Some(order), now)
+            }
+            found => (found, now),
+        };
+        let whose = found.as_ref().map_or(whose_address(owner.as_ref()), Whose::of);
+        if bug::is(Bug::M14) {
+            let claim = store.park(evidence, ParkReason::Stale, whose, now).await?;
+            if claim == Written::Raced {
+                return Ok(Settlement::plain(Outcome::AlreadyDone));
+            }
+        }
         let decision = decide((found.as_ref(), owner.as_ref()), message, policy, now);
         if !confirmed && books(&decision) && must_be_confirmed(evidence, policy) {
             match confirm(context, evidence, found.as_ref()).await {
@@ -137,15 +148,42 @@ pub async fn settle(
         match write(context, (found.as_ref(), whose), evidence, (decision, None)).await? {
             Wrote::Done(settlement) => return Ok(settlement),
             Wrote::Before => {
+                if race > 0 {
+                    sometimes("settle: found it done after a race");
+                }
                 return match settled_order(store, found, evidence).await? {
                     Some(order) => Ok(Settlement::already_done(order, race > 0)),
                     None => Ok(Settlement::plain(Outcome::AlreadyDone)),
                 };
             }
-            Wrote::Raced => {}
+            Wrote::Raced => sometimes("settle: lost the race"),
         }
     }
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
+}
+
+/// A settled order as it was before, and when that ended: whoever trusts the request token alone does not
+/// look, and sends the same transaction again.
+fn unsettled(order: Order, now: Timestamp) -> (Order, Timestamp) {
+    let last = order.history.last().filter(|_| order.state == OrderState::Success);
+    let Some((state, at)) = last.map(|last| (last.from, last.at)) else { return (order, now) };
+    let nothing = Money::zero(order.amount.currency());
+    let mut before = Order {
+        state,
+        version: order.version.saturating_sub(1),
+        reason: None,
+        payments: Vec::new(),
+        received: nothing,
+        credited: nothing,
+        due_at: Some(at),
+        ..order
+    };
+    before.history.pop();
+    (before, at)
+}
+
+fn whose_address(owner: Option<&AddressUser>) -> Whose<'_> {
+    Whose { owner: owner.map(|owner| (&owner.merchant, &owner.user)), in_order: None }
 }
 
 fn decide(
@@ -275,6 +313,7 @@ async fn came_to(
         // The statement was put aside before, when it could not move the order: now it does.
         (Settled::PaymentTaken, Outcome::Held | Outcome::Parked(_)) => {
             let Some(order) = order else { return Ok(Wrote::Raced) };
+            sometimes("settle: held what was parked before");
             match context.store.advance(order, &after).await? {
                 Written::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
                 Written::Raced => Ok(Wrote::Raced),

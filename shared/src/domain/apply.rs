@@ -13,6 +13,7 @@ use super::order::{Change, Order, OrderBooks, PAYMENTS_MAX, Payment, PaymentFate
 use super::policy::{AmountPolicy, Disposal, Policy};
 use super::state::{OrderEvent, OrderState, Reason, Step};
 use super::time::Timestamp;
+use crate::bug::{self, Bug};
 
 /// Why authentic evidence was put aside for a person instead of being booked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,6 +307,9 @@ fn paid(
     if evidence.stale {
         return Decision::Park(ParkReason::Stale);
     }
+    if bug::is(Bug::M6) && order.state == OrderState::Expired {
+        return Decision::AlreadyDone;
+    }
     match order.state {
         OrderState::Success if policy.second_payment == Disposal::Credit => {
             elsewhere(order, evidence, received, now)
@@ -369,6 +373,14 @@ fn first_or_next(
     if payments.len() >= PAYMENTS_MAX {
         return Decision::Park(ParkReason::TooMany);
     }
+    let policy = match evidence.source {
+        Source::Query if bug::is(Bug::M15) => Policy {
+            amount: AmountPolicy::CreditReceived,
+            over_payment: Some(Disposal::Credit),
+            ..policy
+        },
+        _ => policy,
+    };
     let verdict = verdict(order, total, policy, late);
     let (event, fate) = match verdict {
         Verdict::Credit => (OrderEvent::Settle, PaymentFate::Credited),
@@ -532,8 +544,12 @@ fn incomplete(order: &Order, evidence: &Evidence, reason: Reason, now: Timestamp
 }
 
 fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
-    match order.state.on(OrderEvent::Decline) {
-        Step::Move(_) if order.received.minor() > 0 => {
+    let step = match order.state.on(OrderEvent::Decline) {
+        Step::Refuse if bug::is(Bug::M5) => Step::Move(OrderState::Failed),
+        step => step,
+    };
+    match step {
+        Step::Move(_) if order.received.minor() > 0 && order.state.is_open() => {
             incomplete(order, evidence, Reason::ProviderDeclined, now)
         }
         Step::Move(to) => {
