@@ -565,3 +565,51 @@ fn money_in_review_is_moved_to_a_user_and_its_order_ends() {
         sound(&world).await;
     });
 }
+
+#[test]
+fn money_that_was_given_back_or_elsewhere_does_not_count_with_a_later_payment() {
+    let moved = json!({"action": "credit_user", "userId": "u_2", "note": "sent by mistake"});
+    for (body, fate, elsewhere) in
+        [(note("refund"), "REFUSED", 0), (moved, "CREDITED_ELSEWHERE", 4_000_000)]
+    {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Exact).await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+            let seen = only_review(&world).await;
+            assert_eq!(resolve(&world, "admin", &seen, &body).await.status, 202);
+            arrive(&world, &paid(&world, &order, "p-2", 1_000_000)).await;
+            let stands_so = format!("REVIEW paid_late 5000000 0 {fate} REVIEW");
+            assert_eq!(stands(&world, &order).await, stands_so);
+            let seen = only_review(&world).await;
+            resolve(&world, "admin", &seen, &credit_order(&order)).await;
+            assert_eq!(
+                stands(&world, &order).await,
+                format!("SUCCESS manual 5000000 1000000 {fate} CREDITED")
+            );
+            assert_eq!((balance(&world, "u_1"), balance(&world, "u_2")), (1_000_000, elsewhere));
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn parts_that_were_refused_stay_refused_when_the_whole_amount_comes() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        world.pass(1_800).await;
+        world.let_pass(3).await;
+        resolve(&world, "admin", &only_review(&world).await, &note("refund")).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        assert_eq!(
+            stands(&world, &order).await,
+            "SUCCESS paid_late 9000000 5000000 REFUSED CREDITED"
+        );
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        sound(&world).await;
+    });
+}
