@@ -613,3 +613,34 @@ fn parts_that_were_refused_stay_refused_when_the_whole_amount_comes() {
         sound(&world).await;
     });
 }
+
+#[test]
+fn a_statement_that_contradicts_a_payment_takes_nothing_from_its_order() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        let first = only_review(&world).await;
+        arrive(&world, &paid(&world, &order, "p-1", 9_000_000)).await;
+        let all = reviews(&world, "operator").await;
+        let conflict = all.iter().find(|r| r["why"] == "amount_conflict").unwrap();
+        resolve(&world, "admin", conflict, &note("reject")).await;
+        resolve(&world, "admin", &first, &credit_order(&order)).await;
+        assert_eq!(balance(&world, "u_1"), 4_000_000);
+    });
+}
+
+#[test]
+fn a_statement_that_contradicts_a_payment_is_not_credited_beside_it() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, &order, "p-1", 9_000_000)).await;
+        let seen = only_review(&world).await;
+        let body = json!({"action": "credit_user", "userId": "u_1", "note": "x"});
+        let a = resolve(&world, "admin", &seen, &body).await;
+        assert_ne!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+    });
+}

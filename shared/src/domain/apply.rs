@@ -485,7 +485,13 @@ pub fn let_go(
     fate: PaymentFate,
     now: Timestamp,
 ) -> Option<Order> {
-    let known = order.payment(&evidence.payment_id).map(|payment| payment.fate);
+    // A statement that contradicts the payment says nothing about it.
+    let contradicted = |amount: Money| match evidence.kind {
+        EvidenceKind::Paid(said) => said != amount,
+        _ => false,
+    };
+    let known = order.payment(&evidence.payment_id);
+    let known = known.filter(|payment| !contradicted(payment.amount)).map(|payment| payment.fate);
     let with_order = match (order.state, evidence.kind, known) {
         (OrderState::Review, _, Some(PaymentFate::Review))
         | (OrderState::Review, EvidenceKind::TimedOut | EvidenceKind::Declined, _) => true,
