@@ -644,3 +644,79 @@ fn a_statement_that_contradicts_a_payment_is_not_credited_beside_it() {
         assert_ne!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
     });
 }
+
+#[test]
+fn two_amounts_of_one_payment_are_not_both_credited_to_users() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let nobody = "R0000000000000000000000000";
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR + 1)).await;
+        let all = reviews(&world, "operator").await;
+        assert_eq!(all.len(), 2);
+        let body =
+            json!({"action": "credit_user", "merchant": "m_demo", "userId": "u_1", "note": "x"});
+        for seen in &all {
+            let a = resolve(&world, "operator", seen, &body).await;
+        }
+        world.let_pass(10).await;
+        for seen in &all {}
+        assert!(all.len() == 2);
+        for seen in &all {
+            assert_ne!(review(&world, &seen["reviewId"]).await["status"], "APPROVED");
+        }
+    });
+}
+
+#[test]
+fn two_amounts_of_one_payment_are_not_both_credited_with_orders() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let nobody = "R0000000000000000000000000";
+        let one = order(&world, "u_1", MINOR, "k-1").await;
+        let two = order(&world, "u_2", MINOR, "k-2").await;
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR + 1)).await;
+        let all = reviews(&world, "operator").await;
+        for (seen, order) in all.iter().zip([&one, &two]) {
+            resolve(&world, "operator", seen, &credit_order(order)).await;
+        }
+        let mut open = reviews(&world, "operator").await;
+        assert_eq!(open.remove(0)["refusal"], "amount_conflict");
+    });
+}
+
+#[test]
+fn a_payment_that_its_order_has_no_room_to_name_comes_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let policy = MerchantPolicy {
+            second_payment: Some(recharge_shared::domain::Disposal::Credit),
+            ..MerchantPolicy::default()
+        };
+        let merchant = Merchant { policy, ..Merchant::default() };
+        store(&world).set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        for i in 0..21 {
+            arrive(&world, &paid(&world, &order, &format!("p-{i}"), MINOR)).await;
+            world.pass(1).await;
+        }
+        assert_eq!(balance(&world, "u_1"), 21 * 5_000_000);
+        use recharge_shared::app::{
+            merchants::Merchants,
+            settle::{Context, Policies, settle},
+        };
+        let store = store(&world);
+        let merchants = Merchants::new(store.clone());
+        let policies = Policies::new();
+        let context = Context {
+            store: &store,
+            policies: &policies,
+            merchants: &merchants,
+            providers: None,
+            clock: world.clock(),
+        };
+        let again = settle(context, &paid(&world, &order, "p-20", MINOR)).await;
+        assert!(again.is_ok());
+    });
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::domain::apply::{Birth, credit_user, let_go};
 use crate::domain::{
-    Action, Decision, Evidence, MerchantId, Order, PaymentFate, Policy, Review, ReviewId,
-    ReviewState, Ruled, Ruling, Source, apply,
+    Action, Decision, Evidence, MerchantId, Order, ParkReason, PaymentFate, Policy, Review,
+    ReviewId, ReviewState, Ruled, Ruling, Source, apply,
 };
 use crate::http::{ApiError, ErrorCode};
 use crate::queue::{ResolutionMessage, SettlementQueue};
@@ -238,6 +238,9 @@ async fn credit(
             match write(context, (target, whose), &evidence, decision).await? {
                 // The payment is booked already: with this order or another one.
                 Wrote::Before => end(context, review, ReviewState::Credited, None).await,
+                Wrote::Contradicted => {
+                    reopen(context, review, ParkReason::AmountConflict.as_str()).await
+                }
                 wrote => Ok(wrote),
             }
         }

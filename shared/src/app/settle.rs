@@ -142,7 +142,7 @@ pub async fn settle(
                     None => Ok(Settlement::plain(Outcome::AlreadyDone)),
                 };
             }
-            Wrote::Raced => {}
+            Wrote::Contradicted | Wrote::Raced => {}
         }
     }
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
@@ -189,6 +189,8 @@ pub(super) enum Wrote {
     Done(Settlement),
     /// Written before.
     Before,
+    /// What a person wants credited was credited before, with another amount.
+    Contradicted,
     /// Something has changed: read and decide again.
     Raced,
 }
@@ -221,6 +223,21 @@ pub(super) async fn write(
             let write = OrderWrite::New(&made);
             let booking = Booking { order: write, entry: &entry, evidence, noted, review };
             let settled = store.book(booking).await?;
+            // Reading again finds what was made for the order that the statement names, and no other.
+            if settled == Settled::Raced
+                && evidence.order_id.as_ref() != Some(&made.id)
+                && let Some(known) = booked_with(store, evidence).await?
+            {
+                return match (says_the_same(&known, evidence), review) {
+                    (true, Some(_)) => Ok(Wrote::Before),
+                    (true, None) => Ok(Wrote::Done(Settlement::already_done(known, true))),
+                    (false, Some(_)) => Ok(Wrote::Contradicted),
+                    (false, None) => {
+                        let reason = ParkReason::AmountConflict;
+                        park(context, evidence, reason, whose).await.map(Wrote::Done)
+                    }
+                };
+            }
             // An order that let go of the payment may have ended with it.
             if let (Settled::Now, Some((before, after))) = (settled, noted)
                 && before.version != after.version
@@ -257,7 +274,9 @@ pub(super) async fn write(
     match (settled, outcome) {
         (Settled::Now, _) => Ok(Wrote::Done(done(order, after, outcome))),
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) if review.is_some() => {
-            Ok(Wrote::Before)
+            let known = booked_with(store, evidence).await?;
+            let same = known.is_some_and(|known| says_the_same(&known, evidence));
+            Ok(if same { Wrote::Before } else { Wrote::Contradicted })
         }
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) => {
             park(context, evidence, ParkReason::SecondPayment, whose).await.map(Wrote::Done)
@@ -271,6 +290,23 @@ pub(super) async fn write(
             }
         }
         (Settled::PaymentTaken, _) | (Settled::Raced, _) => Ok(Wrote::Raced),
+    }
+}
+
+/// The order that the payment is booked with.
+async fn booked_with(store: &Store, evidence: &Evidence) -> Result<Option<Order>, StoreError> {
+    match store.booked_with(evidence).await? {
+        Some(id) => store.order(&id).await,
+        None => Ok(None),
+    }
+}
+
+/// Whether `order` has the payment with the amount that `evidence` says.
+fn says_the_same(order: &Order, evidence: &Evidence) -> bool {
+    match (evidence.kind, order.payment(&evidence.payment_id)) {
+        (EvidenceKind::Paid(said), Some(payment)) => said == payment.amount,
+        (EvidenceKind::Paid(_), None) => false,
+        _ => true,
     }
 }
 

@@ -1,18 +1,19 @@
 //! Settlement: order, payment and balance in one transaction. The payment row is the `CREDIT` ledger
 //! entry and the guard against a second one; it is never changed and never expires.
 
-use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem, Update};
 
 use super::cancellation::{ItemFate, Transacted};
+use super::fault::StoreFault;
 use super::item::{Change, change, encode, order_key};
 use super::orders::token;
 use super::parked::{Whose, parked_row};
 use super::reviews::{ReviewId, ReviewState};
-use super::row::{Row, bytes, key, n, s};
+use super::row::{Row, bytes, key, n, parsed, s};
 use super::users::{balance_key, owner_at, owner_of};
 use super::{Store, StoreError};
 use crate::domain::apply::ParkReason;
-use crate::domain::{Entry, EntryKind, Evidence, Order, Timestamp};
+use crate::domain::{Entry, EntryKind, Evidence, Order, OrderId, Timestamp};
 
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,19 @@ impl Store {
         };
         let token = transaction_token(entry.kind().as_str(), before, after, evidence);
         Ok(settled(self.transact("settlement", token, items).await?))
+    }
+
+    /// The order that the payment of `evidence` is booked with.
+    pub async fn booked_with(&self, evidence: &Evidence) -> Result<Option<OrderId>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table);
+        let output = request
+            .set_key(Some(payment_key(evidence)))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await
+            .map_err(|error| StoreFault::of(&error))?;
+        output.item.as_ref().map(|row| parsed(row, "order", OrderId::parse)).transpose()
     }
 
     /// Moves the order to `after` and puts the evidence aside.
