@@ -720,3 +720,26 @@ fn a_payment_that_its_order_has_no_room_to_name_comes_again() {
         assert!(again.is_ok());
     });
 }
+
+#[test]
+fn an_order_does_not_wait_for_a_decision_that_was_made() {
+    for act in ["refund", "credit_user"] {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Exact).await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            let mut stale = paid(&world, &order, "p-1", 4_000_000);
+            stale.evidence.stale = true;
+            arrive(&world, &stale).await;
+            let seen = only_review(&world).await;
+            let mut body = note(act);
+            if act == "credit_user" {
+                body["userId"] = "u_2".into();
+            }
+            resolve(&world, "admin", &seen, &body).await;
+            arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+            let open = reviews(&world, "operator").await;
+            assert!(!stands(&world, &order).await.starts_with("REVIEW") || !open.is_empty());
+        });
+    }
+}

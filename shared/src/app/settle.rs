@@ -284,9 +284,13 @@ pub(super) async fn write(
         // The statement was put aside before, when it could not move the order: now it does.
         (Settled::PaymentTaken, Outcome::Held | Outcome::Parked(_)) => {
             let Some(order) = order else { return Ok(Wrote::Raced) };
-            match store.advance(order, &after).await? {
-                Written::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
-                Written::Raced => Ok(Wrote::Raced),
+            match store.hold_again((order, &after), evidence).await? {
+                Settled::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
+                // A person has decided about it: no review is left that the order could wait for.
+                Settled::PaymentTaken => {
+                    Ok(Wrote::Done(Settlement::plain(Outcome::Parked(ParkReason::UnderReview))))
+                }
+                Settled::Raced => Ok(Wrote::Raced),
             }
         }
         (Settled::PaymentTaken, _) | (Settled::Raced, _) => Ok(Wrote::Raced),

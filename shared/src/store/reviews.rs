@@ -274,6 +274,23 @@ impl Store {
         output.items().iter().map(due).collect()
     }
 
+    /// That nobody has closed a review, as a part of what makes an order wait for it.
+    pub(super) fn still_open(
+        &self,
+        identity: &str,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(parked_key(identity)))
+            .update_expression("SET seenAgainAt = :now")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(closedAt)")
+            .expression_attribute_values(":now", n(now.millis()))
+            .build()
+            .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
     /// The end of an approved review, as a part of what carries it out.
     pub(super) fn close_review(
         &self,

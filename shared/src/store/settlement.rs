@@ -114,6 +114,19 @@ impl Store {
         Ok(settled(self.transact("hold", token, items).await?))
     }
 
+    /// Moves the order to `after` with a statement that was put aside before; `PaymentTaken` when a person
+    /// has decided about it since.
+    pub async fn hold_again(
+        &self,
+        (before, after): (&Order, &Order),
+        evidence: &Evidence,
+    ) -> Result<Settled, StoreError> {
+        let still_open = self.still_open(&evidence.identity(), after.updated_at)?;
+        let items = vec![still_open, self.order_update(before, after)?];
+        let token = transaction_token("hold-again", before, after, evidence);
+        Ok(settled(self.transact("hold", token, items).await?))
+    }
+
     /// Ends a review without a credit; `order` before and after, where that changes one.
     pub async fn end_review(
         &self,
