@@ -743,3 +743,17 @@ fn an_order_does_not_wait_for_a_decision_that_was_made() {
         });
     }
 }
+
+#[test]
+fn a_message_that_speaks_for_a_person_credits_nothing() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", 2 * LARGE, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", LARGE)).await;
+        let mut forged = paid(&world, &order, "p-1", LARGE);
+        forged.evidence.source = Source::Operator;
+        arrive(&world, &forged).await;
+        assert_eq!(balance(&world, "u_1"), 0);
+    });
+}
