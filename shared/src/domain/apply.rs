@@ -575,7 +575,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::order::Birth;
+    use crate::domain::order::{Birth, Deposit};
     use crate::domain::{Currency, IdempotencyKey, ProviderName, TraceId};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -748,6 +748,21 @@ mod tests {
             check(state, &declined, EXACT, "done");
         }
         check(OrderState::Review, &declined, EXACT, "parked:declined_late");
+    }
+
+    #[test]
+    fn a_notice_of_a_part_says_the_same_before_and_after_the_providers_answer() {
+        let policy = Policy { amount: AmountPolicy::Accumulate, ..EXACT };
+        let Decision::Part { order: part, .. } =
+            apply(&order(OrderState::Created), &paid(1), policy, NOW)
+        else {
+            panic!("waits")
+        };
+        let told = part.notice(1);
+        let deposit = Deposit { address: "T1".to_owned(), network: "TRON".to_owned() };
+        let transaction_id = Some("00aa".to_owned());
+        let answered = Order { deposit: Some(deposit), transaction_id, ..*part };
+        assert_eq!(answered.notice(1), told);
     }
 
     #[test]
