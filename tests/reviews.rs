@@ -757,3 +757,27 @@ fn a_message_that_speaks_for_a_person_credits_nothing() {
         assert_eq!(balance(&world, "u_1"), 0);
     });
 }
+
+#[test]
+fn an_agreement_is_to_what_was_proposed_last() {
+    use recharge_shared::domain::{Action, ReviewState, Ruling};
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let one = order(&world, "u_1", LARGE, "k-1").await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-1", LARGE)).await;
+        let two = order(&world, "u_2", LARGE, "k-2").await;
+        let seen = only_review(&world).await;
+        resolve(&world, "operator", &seen, &credit_order(&one)).await;
+        let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
+        let store = store(&world);
+        let read = store.review(&id).await.unwrap().unwrap();
+        resolve(&world, "operator", &seen, &credit_order(&two)).await;
+        let now = Timestamp::from_millis(world.clock().now_ms());
+        let agreed =
+            Ruling { second: Some(("somebody".to_owned(), now)), ..read.ruling.clone().unwrap() };
+        assert!(matches!(agreed.action, Action::CreditOrder(_)));
+        let w = store.rule(&read, (ReviewState::Approved, &agreed), now).await.unwrap();
+        assert_eq!(w, recharge_shared::store::Written::Raced);
+    });
+}

@@ -35,6 +35,15 @@ impl Action {
             Action::Refund => "refund",
         }
     }
+
+    /// The order or the user that is credited.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Action::CreditOrder(id) => Some(id.as_str()),
+            Action::CreditUser(_, user) => Some(user.as_str()),
+            Action::Reject | Action::Refund => None,
+        }
+    }
 }
 
 /// Where a review stands.

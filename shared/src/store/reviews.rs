@@ -177,10 +177,10 @@ impl Store {
             "ruledAt = :at",
         ];
         let mut removes = vec!["refusal"];
-        let (merchant, target) = match &ruling.action {
-            Action::CreditOrder(id) => (None, Some(id.as_str())),
-            Action::CreditUser(merchant, user) => (Some(merchant.as_str()), Some(user.as_str())),
-            Action::Reject | Action::Refund => (None, None),
+        let target = ruling.action.target();
+        let merchant = match &ruling.action {
+            Action::CreditUser(merchant, _) => Some(merchant.as_str()),
+            Action::CreditOrder(_) | Action::Reject | Action::Refund => None,
         };
         for (value, set, name) in [
             (merchant, "targetMerchant = :merchant", "targetMerchant"),
@@ -212,9 +212,18 @@ impl Store {
         .to_owned();
         values.insert(":was".to_owned(), s(before.state.as_str()));
         if let Some(known) = &before.ruling {
-            condition.push_str(" AND #action = :known AND ruledBy = :knownBy");
+            condition
+                .push_str(" AND #action = :known AND ruledBy = :knownBy AND ruledAt = :knownAt");
             values.insert(":known".to_owned(), s(known.action.as_str()));
             values.insert(":knownBy".to_owned(), s(&known.by));
+            values.insert(":knownAt".to_owned(), n(known.at.millis()));
+            match known.action.target() {
+                Some(target) => {
+                    condition.push_str(" AND target = :knownTarget");
+                    values.insert(":knownTarget".to_owned(), s(target));
+                }
+                None => condition.push_str(" AND attribute_not_exists(target)"),
+            }
         }
         let request = self.client.update_item().table_name(&self.table);
         let sent = request
