@@ -565,3 +565,255 @@ fn money_in_review_is_moved_to_a_user_and_its_order_ends() {
         sound(&world).await;
     });
 }
+
+#[test]
+fn money_that_was_given_back_or_elsewhere_does_not_count_with_a_later_payment() {
+    let moved = json!({"action": "credit_user", "userId": "u_2", "note": "sent by mistake"});
+    for (body, fate, elsewhere) in
+        [(note("refund"), "REFUSED", 0), (moved, "CREDITED_ELSEWHERE", 4_000_000)]
+    {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Exact).await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+            let seen = only_review(&world).await;
+            assert_eq!(resolve(&world, "admin", &seen, &body).await.status, 202);
+            arrive(&world, &paid(&world, &order, "p-2", 1_000_000)).await;
+            let stands_so = format!("REVIEW paid_late 5000000 0 {fate} REVIEW");
+            assert_eq!(stands(&world, &order).await, stands_so);
+            let seen = only_review(&world).await;
+            resolve(&world, "admin", &seen, &credit_order(&order)).await;
+            assert_eq!(
+                stands(&world, &order).await,
+                format!("SUCCESS manual 5000000 1000000 {fate} CREDITED")
+            );
+            assert_eq!((balance(&world, "u_1"), balance(&world, "u_2")), (1_000_000, elsewhere));
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn parts_that_were_refused_stay_refused_when_the_whole_amount_comes() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        world.pass(1_800).await;
+        world.let_pass(3).await;
+        resolve(&world, "admin", &only_review(&world).await, &note("refund")).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        assert_eq!(
+            stands(&world, &order).await,
+            "SUCCESS paid_late 9000000 5000000 REFUSED CREDITED"
+        );
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_statement_that_contradicts_a_payment_takes_nothing_from_its_order() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        let first = only_review(&world).await;
+        arrive(&world, &paid(&world, &order, "p-1", 9_000_000)).await;
+        let all = reviews(&world, "operator").await;
+        let conflict = all.iter().find(|r| r["why"] == "amount_conflict").unwrap();
+        resolve(&world, "admin", conflict, &note("reject")).await;
+        resolve(&world, "admin", &first, &credit_order(&order)).await;
+        assert_eq!(balance(&world, "u_1"), 4_000_000);
+    });
+}
+
+#[test]
+fn a_statement_that_contradicts_a_payment_is_not_credited_beside_it() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, &order, "p-1", 9_000_000)).await;
+        let seen = only_review(&world).await;
+        let body = json!({"action": "credit_user", "userId": "u_1", "note": "x"});
+        assert_eq!(resolve(&world, "admin", &seen, &body).await.status, 409);
+        assert_ne!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+    });
+}
+
+#[test]
+fn two_amounts_of_one_payment_are_not_both_credited_to_users() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let nobody = "R0000000000000000000000000";
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR + 1)).await;
+        let all = reviews(&world, "operator").await;
+        assert_eq!(all.len(), 2);
+        let body =
+            json!({"action": "credit_user", "merchant": "m_demo", "userId": "u_1", "note": "x"});
+        for seen in &all {
+            assert_eq!(resolve(&world, "operator", seen, &body).await.status, 202);
+        }
+        world.let_pass(10).await;
+        assert!(all.len() == 2);
+        for seen in &all {
+            assert_ne!(review(&world, &seen["reviewId"]).await["status"], "APPROVED");
+        }
+    });
+}
+
+#[test]
+fn two_amounts_of_one_payment_are_not_both_credited_with_orders() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let nobody = "R0000000000000000000000000";
+        let one = order(&world, "u_1", MINOR, "k-1").await;
+        let two = order(&world, "u_2", MINOR, "k-2").await;
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR + 1)).await;
+        let all = reviews(&world, "operator").await;
+        for (seen, order) in all.iter().zip([&one, &two]) {
+            resolve(&world, "operator", seen, &credit_order(order)).await;
+        }
+        let mut open = reviews(&world, "operator").await;
+        assert_eq!(open.remove(0)["refusal"], "amount_conflict");
+    });
+}
+
+#[test]
+fn a_payment_that_its_order_has_no_room_to_name_comes_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let policy = MerchantPolicy {
+            second_payment: Some(recharge_shared::domain::Disposal::Credit),
+            ..MerchantPolicy::default()
+        };
+        let merchant = Merchant { policy, ..Merchant::default() };
+        store(&world).set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        for i in 0..21 {
+            arrive(&world, &paid(&world, &order, &format!("p-{i}"), MINOR)).await;
+            world.pass(1).await;
+        }
+        assert_eq!(balance(&world, "u_1"), 21 * 5_000_000);
+        use recharge_shared::app::{
+            merchants::Merchants,
+            settle::{Context, Policies, settle},
+        };
+        let store = store(&world);
+        let merchants = Merchants::new(store.clone());
+        let policies = Policies::new();
+        let context = Context {
+            store: &store,
+            policies: &policies,
+            merchants: &merchants,
+            providers: None,
+            clock: world.clock(),
+        };
+        let again = settle(context, &paid(&world, &order, "p-20", MINOR)).await;
+        assert!(again.is_ok());
+    });
+}
+
+#[test]
+fn an_order_does_not_wait_for_a_decision_that_was_made() {
+    for act in ["refund", "credit_user"] {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Exact).await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            let mut stale = paid(&world, &order, "p-1", 4_000_000);
+            stale.evidence.stale = true;
+            arrive(&world, &stale).await;
+            let seen = only_review(&world).await;
+            let mut body = note(act);
+            if act == "credit_user" {
+                body["userId"] = "u_2".into();
+            }
+            resolve(&world, "admin", &seen, &body).await;
+            arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+            let open = reviews(&world, "operator").await;
+            assert!(!stands(&world, &order).await.starts_with("REVIEW") || !open.is_empty());
+        });
+    }
+}
+
+#[test]
+fn a_message_that_speaks_for_a_person_credits_nothing() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", 2 * LARGE, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", LARGE)).await;
+        let mut forged = paid(&world, &order, "p-1", LARGE);
+        forged.evidence.source = Source::Operator;
+        arrive(&world, &forged).await;
+        assert_eq!(balance(&world, "u_1"), 0);
+    });
+}
+
+#[test]
+fn an_agreement_is_to_what_was_proposed_last() {
+    use recharge_shared::domain::{Action, ReviewState, Ruling};
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let one = order(&world, "u_1", LARGE, "k-1").await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-1", LARGE)).await;
+        let two = order(&world, "u_2", LARGE, "k-2").await;
+        let seen = only_review(&world).await;
+        resolve(&world, "operator", &seen, &credit_order(&one)).await;
+        let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
+        let store = store(&world);
+        let read = store.review(&id).await.unwrap().unwrap();
+        resolve(&world, "operator", &seen, &credit_order(&two)).await;
+        let now = Timestamp::from_millis(world.clock().now_ms());
+        let agreed =
+            Ruling { second: Some(("somebody".to_owned(), now)), ..read.ruling.clone().unwrap() };
+        assert!(matches!(agreed.action, Action::CreditOrder(_)));
+        let w = store.rule(&read, (ReviewState::Approved, &agreed), now).await.unwrap();
+        assert_eq!(w, recharge_shared::store::Written::Raced);
+    });
+}
+
+#[test]
+fn a_payment_that_goes_back_is_never_credited_by_a_later_proof() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", MINOR);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        assert_eq!(resolve(&world, "admin", &seen, &note("refund")).await.status, 202);
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (0, 1));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_payment_that_was_credited_meanwhile_does_not_go_back() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", MINOR);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        assert_eq!(resolve(&world, "admin", &seen, &note("refund")).await.status, 202);
+        let open = review(&world, &seen["reviewId"]).await;
+        assert_eq!(
+            (&open["status"], &open["refusal"]),
+            (&json!("OPEN"), &json!("the payment is booked"))
+        );
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (MINOR.into(), 0));
+        sound(&world).await;
+    });
+}

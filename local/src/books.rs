@@ -58,6 +58,8 @@ pub struct OrderRow {
     pub history: Vec<String>,
     /// Minor units credited.
     pub credited: i128,
+    /// The payments that a person has refused.
+    pub refused: Vec<String>,
     /// Whether the poller will look at it again.
     pub due: bool,
 }
@@ -71,6 +73,8 @@ pub struct Books {
     pub credits: Vec<Credit>,
     /// The parts that were held.
     pub held: Vec<HeldPart>,
+    /// Payments that go back.
+    pub refunds: usize,
     /// The balances.
     pub balances: BTreeMap<AccountKey, Held>,
     /// Parked statements.
@@ -120,6 +124,7 @@ impl Books {
                 order: text(item, "order"),
                 amount: number(item, "amount")?,
             }),
+            ("P", "P") if text(item, "kind") == "REFUND" => self.refunds += 1,
             ("P", "P") => self.credits.push(Credit {
                 held: if item.get("held").is_some() { number(item, "held")? } else { 0 },
                 payment: pk,
@@ -181,7 +186,13 @@ impl Books {
             if credits.len() != wanted || sum != order.credited {
                 found.push(format!("order {order:?} has the credits {credits:?}"));
             }
-            let parts = self.held.iter().filter(|part| part.order == order.id);
+            // A refused part stays in suspense.
+            let refused = |part: &HeldPart| {
+                let id = part.payment.splitn(4, '#').last().unwrap_or("");
+                order.refused.iter().any(|known| known == id)
+            };
+            let of_order = self.held.iter().filter(|part| part.order == order.id);
+            let parts = of_order.filter(|part| !refused(part));
             let parts: i128 = parts.map(|part| part.amount).sum();
             let released: i128 = credits.iter().map(|credit| credit.held).sum();
             if order.state == "SUCCESS" && released != parts {
@@ -223,7 +234,10 @@ fn order(item: &Value, pk: &str) -> Result<OrderRow, String> {
         let part = |name: &str| entry["M"][name]["S"].as_str().unwrap_or("?").to_owned();
         format!("{}>{}", part("from"), part("to"))
     };
+    let payments = item["payments"]["L"].as_array().into_iter().flatten();
+    let refused = payments.filter(|payment| payment["M"]["fate"]["S"] == "X");
     Ok(OrderRow {
+        refused: refused.map(|payment| text(&payment["M"], "id")).collect(),
         id: pk.trim_start_matches("O#").to_owned(),
         state: text(item, "state"),
         version: number(item, "version")?,

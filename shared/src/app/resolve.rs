@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::domain::apply::{Birth, credit_user, let_go};
 use crate::domain::{
-    Action, Decision, Evidence, MerchantId, Order, PaymentFate, Policy, Review, ReviewId,
-    ReviewState, Ruled, Ruling, Source, apply,
+    Action, Decision, Evidence, EvidenceKind, MerchantId, Order, ParkReason, PaymentFate, Policy,
+    Review, ReviewId, ReviewState, Ruled, Ruling, Source, apply,
 };
 use crate::http::{ApiError, ErrorCode};
 use crate::queue::{ResolutionMessage, SettlementQueue};
@@ -238,6 +238,9 @@ async fn credit(
             match write(context, (target, whose), &evidence, decision).await? {
                 // The payment is booked already: with this order or another one.
                 Wrote::Before => end(context, review, ReviewState::Credited, None).await,
+                Wrote::Contradicted => {
+                    reopen(context, review, ParkReason::AmountConflict.as_str()).await
+                }
                 wrote => Ok(wrote),
             }
         }
@@ -265,9 +268,16 @@ async fn end(
     let refused = PaymentFate::Refused;
     let freed = order.and_then(|order| let_go(order, &evidence, refused, now));
     let change = order.zip(freed.as_ref());
-    match context.store.end_review(&review.id, (state, now), change).await? {
+    // A payment that goes back is not credited by the proof that comes later. One that contradicts another
+    // statement may be no payment at all.
+    let is_payment = matches!(evidence.kind, EvidenceKind::Paid(_));
+    let goes_back =
+        state == ReviewState::Refund && is_payment && review.why != ParkReason::AmountConflict;
+    let refunded = goes_back.then_some(&evidence);
+    match context.store.end_review(&review.id, (state, now), change, refunded).await? {
         Settled::Now => {}
-        Settled::Raced | Settled::PaymentTaken => return Ok(Wrote::Raced),
+        Settled::Raced => return Ok(Wrote::Raced),
+        Settled::PaymentTaken => return reopen(context, review, "the payment is booked").await,
     }
     let announce = match change {
         Some((before, after)) if before.version != after.version => {

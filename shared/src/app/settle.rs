@@ -7,8 +7,8 @@ use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::apply::{Birth, deposit};
 use crate::domain::{
-    Decision, Evidence, EvidenceKind, MerchantId, Money, Order, OrderId, OrderState, ParkReason,
-    PaymentFate, Policy, ProviderName, ReviewId, Source, Timestamp, TraceId, apply,
+    Decision, Entry, Evidence, EvidenceKind, MerchantId, Money, Order, OrderId, OrderState,
+    ParkReason, PaymentFate, Policy, ProviderName, ReviewId, Source, Timestamp, TraceId, apply,
 };
 use crate::providers::{Answer, Providers};
 use crate::queue::SettlementMessage;
@@ -156,7 +156,7 @@ pub async fn settle(
                     None => Ok(Settlement::plain(Outcome::AlreadyDone)),
                 };
             }
-            Wrote::Raced => sometimes("settle: lost the race"),
+            Wrote::Contradicted | Wrote::Raced => sometimes("settle: lost the race"),
         }
     }
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
@@ -227,6 +227,8 @@ pub(super) enum Wrote {
     Done(Settlement),
     /// Written before.
     Before,
+    /// What a person wants credited was credited before, with another amount.
+    Contradicted,
     /// Something has changed: read and decide again.
     Raced,
 }
@@ -255,20 +257,8 @@ pub(super) async fn write(
             (store.book(booking).await?, after, Outcome::PartlyPaid)
         }
         (Decision::Make { order: made, entry, noted }, _) => {
-            let noted = order.zip(noted.as_deref());
-            let write = OrderWrite::New(&made);
-            let booking = Booking { order: write, entry: &entry, evidence, noted, review };
-            let settled = store.book(booking).await?;
-            // An order that let go of the payment may have ended with it.
-            if let (Settled::Now, Some((before, after))) = (settled, noted)
-                && before.version != after.version
-            {
-                log(before, after);
-                let mut settlement = done(None, made, Outcome::Settled);
-                settlement.announce.push(after.clone());
-                return Ok(Wrote::Done(settlement));
-            }
-            (settled, made, Outcome::Settled)
+            let new = (made, entry.as_ref(), noted);
+            return make(context, (order, whose), evidence, new, review).await;
         }
         (Decision::Hold { order: after, reason }, Some(order)) => {
             (store.hold((order, &after), evidence, reason).await?, after, Outcome::Held)
@@ -295,6 +285,45 @@ pub(super) async fn write(
     came_to(context, (order, whose), evidence, (settled, after, outcome, review)).await
 }
 
+/// Books a payment with an order of its own.
+async fn make(
+    context: Context<'_>,
+    (order, whose): (Option<&Order>, Whose<'_>),
+    evidence: &Evidence,
+    (made, entry, noted): (Box<Order>, &Entry, Option<Box<Order>>),
+    review: Option<&ReviewId>,
+) -> Result<Wrote, StoreError> {
+    let noted = order.zip(noted.as_deref());
+    let write = OrderWrite::New(&made);
+    let booking = Booking { order: write, entry, evidence, noted, review };
+    let settled = context.store.book(booking).await?;
+    // Reading again finds what was made for the order that the statement names, and no other.
+    if settled == Settled::Raced
+        && evidence.order_id.as_ref() != Some(&made.id)
+        && let Some(known) = booked_with(context.store, evidence).await?
+    {
+        return match (says_the_same(&known, evidence), review) {
+            (true, Some(_)) => Ok(Wrote::Before),
+            (true, None) => Ok(Wrote::Done(Settlement::already_done(known, true))),
+            (false, Some(_)) => Ok(Wrote::Contradicted),
+            (false, None) => {
+                let reason = ParkReason::AmountConflict;
+                park(context, evidence, reason, whose).await.map(Wrote::Done)
+            }
+        };
+    }
+    // An order that let go of the payment may have ended with it.
+    if let (Settled::Now, Some((before, after))) = (settled, noted)
+        && before.version != after.version
+    {
+        log(before, after);
+        let mut settlement = done(None, made, Outcome::Settled);
+        settlement.announce.push(after.clone());
+        return Ok(Wrote::Done(settlement));
+    }
+    came_to(context, (order, whose), evidence, (settled, made, Outcome::Settled, review)).await
+}
+
 /// What a write came to that may have met one that was made before.
 async fn came_to(
     context: Context<'_>,
@@ -305,7 +334,9 @@ async fn came_to(
     match (settled, outcome) {
         (Settled::Now, _) => Ok(Wrote::Done(done(order, after, outcome))),
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) if review.is_some() => {
-            Ok(Wrote::Before)
+            let known = booked_with(context.store, evidence).await?;
+            let same = known.is_some_and(|known| says_the_same(&known, evidence));
+            Ok(if same { Wrote::Before } else { Wrote::Contradicted })
         }
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) => {
             park(context, evidence, ParkReason::SecondPayment, whose).await.map(Wrote::Done)
@@ -314,12 +345,33 @@ async fn came_to(
         (Settled::PaymentTaken, Outcome::Held | Outcome::Parked(_)) => {
             let Some(order) = order else { return Ok(Wrote::Raced) };
             sometimes("settle: held what was parked before");
-            match context.store.advance(order, &after).await? {
-                Written::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
-                Written::Raced => Ok(Wrote::Raced),
+            match context.store.hold_again((order, &after), evidence).await? {
+                Settled::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
+                // A person has decided about it: no review is left that the order could wait for.
+                Settled::PaymentTaken => {
+                    Ok(Wrote::Done(Settlement::plain(Outcome::Parked(ParkReason::UnderReview))))
+                }
+                Settled::Raced => Ok(Wrote::Raced),
             }
         }
         (Settled::PaymentTaken, _) | (Settled::Raced, _) => Ok(Wrote::Raced),
+    }
+}
+
+/// The order that the payment is booked with.
+async fn booked_with(store: &Store, evidence: &Evidence) -> Result<Option<Order>, StoreError> {
+    match store.booked_with(evidence).await? {
+        Some(id) => store.order(&id).await,
+        None => Ok(None),
+    }
+}
+
+/// Whether `order` has the payment with the amount that `evidence` says.
+fn says_the_same(order: &Order, evidence: &Evidence) -> bool {
+    match (evidence.kind, order.payment(&evidence.payment_id)) {
+        (EvidenceKind::Paid(said), Some(payment)) => said == payment.amount,
+        (EvidenceKind::Paid(_), None) => false,
+        _ => true,
     }
 }
 
@@ -378,6 +430,11 @@ async fn park(
     reason: ParkReason,
     whose: Whose<'_>,
 ) -> Result<Settlement, StoreError> {
+    // What the provider says of somebody else is not for the order's merchant to decide about.
+    let whose = match reason {
+        ParkReason::WrongUser | ParkReason::WrongAccount => Whose::default(),
+        _ => whose,
+    };
     let written = context.store.park(evidence, reason, whose, context.clock.now()).await?;
     if written == Written::Now {
         let order = evidence.order_text();

@@ -359,7 +359,11 @@ fn first_or_next(
     (policy, now): (Policy, Timestamp),
 ) -> Decision {
     let late = !order.state.is_open();
-    let Ok(total) = order.received.checked_add(received) else {
+    // What was refused or credited elsewhere has arrived too, and counts no more.
+    let held = waiting(order, PaymentFate::Held);
+    let (Ok(total), Ok(arrived)) =
+        (held.checked_add(received), order.received.checked_add(received))
+    else {
         return Decision::Park(ParkReason::AmountMismatch);
     };
     let reason = match total.minor().cmp(&order.amount.minor()) {
@@ -390,13 +394,14 @@ fn first_or_next(
     let Step::Move(to) = order.state.on(event) else {
         return Decision::Park(ParkReason::UnderReview);
     };
-    payments.push(payment(evidence, received, fate));
     let credits = matches!(verdict, Verdict::Credit);
     if credits {
-        payments.iter_mut().for_each(|payment| payment.fate = PaymentFate::Credited);
+        let held = payments.iter_mut().filter(|payment| payment.fate == PaymentFate::Held);
+        held.for_each(|payment| payment.fate = PaymentFate::Credited);
     }
+    payments.push(payment(evidence, received, fate));
     let credited = if credits { total } else { order.credited };
-    let books = OrderBooks { received: total, credited, payments };
+    let books = OrderBooks { received: arrived, credited, payments };
     let change = Change { books: Some(books), ..change(evidence, Some(reason), now) };
     let mut next = order.moved(to, change);
     if !next.state.is_open() {
@@ -405,7 +410,7 @@ fn first_or_next(
     let (owner, provider) = ((order.merchant.clone(), order.user.clone()), order.provider.clone());
     let entry = match verdict {
         Verdict::Hold(reason) => return Decision::Hold { order: Box::new(next), reason },
-        Verdict::Credit => Entry::credit(owner, provider, total, order.received),
+        Verdict::Credit => Entry::credit(owner, provider, total, held),
         Verdict::Wait => Entry::hold(provider, received),
     };
     match (entry, credits) {
@@ -446,18 +451,20 @@ fn elsewhere(order: &Order, evidence: &Evidence, received: Money, now: Timestamp
     make((&order.merchant, &order.user), evidence, received, &birth, (Some(order), noted))
 }
 
+/// What the payments of that fate come to.
+fn waiting(order: &Order, fate: PaymentFate) -> Money {
+    let of_fate = order.payments.iter().filter(|payment| payment.fate == fate);
+    let minor = of_fate.map(|payment| payment.amount.minor()).sum();
+    Money::new(minor, order.amount.currency())
+}
+
 /// What a person credits of an order in review: everything that waits with it.
 fn credit_review(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
     if order.state == OrderState::Success {
         return Decision::AlreadyDone;
     }
-    let waiting = |fate| {
-        let of_fate = order.payments.iter().filter(move |payment| payment.fate == fate);
-        of_fate.map(|payment| payment.amount.minor()).sum::<i128>()
-    };
-    let currency = order.amount.currency();
-    let held = Money::new(waiting(PaymentFate::Held), currency);
-    let Ok(total) = held.checked_add(Money::new(waiting(PaymentFate::Review), currency)) else {
+    let held = waiting(order, PaymentFate::Held);
+    let Ok(total) = held.checked_add(waiting(order, PaymentFate::Review)) else {
         return Decision::Park(ParkReason::AmountConflict);
     };
     let (Step::Move(to), OrderState::Review) = (order.state.on(OrderEvent::Settle), order.state)
@@ -489,7 +496,13 @@ pub fn let_go(
     fate: PaymentFate,
     now: Timestamp,
 ) -> Option<Order> {
-    let known = order.payment(&evidence.payment_id).map(|payment| payment.fate);
+    // A statement that contradicts the payment says nothing about it.
+    let contradicted = |amount: Money| match evidence.kind {
+        EvidenceKind::Paid(said) => said != amount,
+        _ => false,
+    };
+    let known = order.payment(&evidence.payment_id);
+    let known = known.filter(|payment| !contradicted(payment.amount)).map(|payment| payment.fate);
     let with_order = match (order.state, evidence.kind, known) {
         (OrderState::Review, _, Some(PaymentFate::Review))
         | (OrderState::Review, EvidenceKind::TimedOut | EvidenceKind::Declined, _) => true,
@@ -577,7 +590,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::order::Birth;
+    use crate::domain::order::{Birth, Deposit};
     use crate::domain::{Currency, IdempotencyKey, ProviderName, TraceId};
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -750,6 +763,21 @@ mod tests {
             check(state, &declined, EXACT, "done");
         }
         check(OrderState::Review, &declined, EXACT, "parked:declined_late");
+    }
+
+    #[test]
+    fn a_notice_of_a_part_says_the_same_before_and_after_the_providers_answer() {
+        let policy = Policy { amount: AmountPolicy::Accumulate, ..EXACT };
+        let Decision::Part { order: part, .. } =
+            apply(&order(OrderState::Created), &paid(1), policy, NOW)
+        else {
+            panic!("waits")
+        };
+        let told = part.notice(1);
+        let deposit = Deposit { address: "T1".to_owned(), network: "TRON".to_owned() };
+        let transaction_id = Some("00aa".to_owned());
+        let answered = Order { deposit: Some(deposit), transaction_id, ..*part };
+        assert_eq!(answered.notice(1), told);
     }
 
     #[test]

@@ -113,6 +113,10 @@ impl Order {
                 order.updated_at = step.at;
                 order.version = u64::try_from(position).unwrap_or(0) + 2;
                 order.history.truncate(position + 1);
+                // The provider's answer may come after a part of the money, and is no transition then.
+                if step.to.is_open() && !order.history.iter().any(accepted) {
+                    (order.deposit, order.transaction_id) = (None, None);
+                }
                 Notice { kind, sequence, order }
             })
             .collect()
@@ -127,4 +131,9 @@ impl Order {
     pub fn last_notice(&self) -> Option<Notice> {
         self.notices().pop()
     }
+}
+
+/// Whether the provider's answer was written down with this step.
+fn accepted(step: &Transition) -> bool {
+    step.from == OrderState::Created && step.to == OrderState::Pending && step.reason.is_none()
 }

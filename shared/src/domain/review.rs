@@ -35,6 +35,15 @@ impl Action {
             Action::Refund => "refund",
         }
     }
+
+    /// The order or the user that is credited.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Action::CreditOrder(id) => Some(id.as_str()),
+            Action::CreditUser(_, user) => Some(user.as_str()),
+            Action::Reject | Action::Refund => None,
+        }
+    }
 }
 
 /// Where a review stands.
@@ -176,7 +185,14 @@ impl Review {
         }
         let own = &self.evidence.payment_id;
         let of_order = self.why == ParkReason::Incomplete;
-        let on_order = meant_for.is_some_and(|order| order.payment(own).is_some());
+        let known = meant_for.and_then(|order| order.payment(own)).filter(|_| !of_order);
+        if known.is_some_and(|payment| Some(payment.amount) != self.amount) {
+            return Some("the payment is known with another amount");
+        }
+        if known.is_some_and(|payment| payment.fate == PaymentFate::Refused) {
+            return Some("the payment was refused with its order");
+        }
+        let on_order = known.is_some();
         let at_home = target.is_some() && meant_for.map(|order| &order.id) == target;
         if (of_order || on_order) && target.is_some() && !at_home {
             return Some("the money waits with the order that it was paid for: credit it there");
@@ -192,8 +208,7 @@ impl Review {
                 };
                 on_order && order.payments.iter().any(waits)
             });
-        let alone = meant_for.and_then(|order| order.payment(own));
-        let with_order = alone.is_some_and(|payment| payment.fate == PaymentFate::Review);
+        let with_order = known.is_some_and(|payment| payment.fate == PaymentFate::Review);
         if target.is_none() && others && with_order {
             return Some("other payments wait with the same order: credit them together");
         }

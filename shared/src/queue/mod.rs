@@ -149,7 +149,10 @@ impl SettlementMessage {
                 transaction_id: wire.transaction_id,
                 dust: optional(wire.dust, Dust::parse, "dust")?,
                 kind,
-                source: Source::parse(&wire.source).ok_or(Undecodable("source"))?,
+                // What people decide stands in the review, never in a message.
+                source: Source::parse(&wire.source)
+                    .filter(|source| *source != Source::Operator)
+                    .ok_or(Undecodable("source"))?,
                 stale: wire.stale,
                 observed_at: Timestamp::from_millis(wire.observed_at_ms),
                 digest,
@@ -329,6 +332,7 @@ mod tests {
             "[]",
             &good.replace(":1,", ":2,"),
             &good.replace("declined", "paid"),
+            &good.replace("callback", "operator"),
         ] {
             assert!(SettlementMessage::decode(bad).is_err(), "{bad}");
         }

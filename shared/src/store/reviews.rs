@@ -203,9 +203,18 @@ impl Store {
         .to_owned();
         values.insert(":was".to_owned(), s(before.state.as_str()));
         if let Some(known) = &before.ruling {
-            condition.push_str(" AND #action = :known AND ruledBy = :knownBy");
+            condition
+                .push_str(" AND #action = :known AND ruledBy = :knownBy AND ruledAt = :knownAt");
             values.insert(":known".to_owned(), s(known.action.as_str()));
             values.insert(":knownBy".to_owned(), s(&known.by));
+            values.insert(":knownAt".to_owned(), n(known.at.millis()));
+            match known.action.target() {
+                Some(target) => {
+                    condition.push_str(" AND target = :knownTarget");
+                    values.insert(":knownTarget".to_owned(), s(target));
+                }
+                None => condition.push_str(" AND attribute_not_exists(target)"),
+            }
         }
         let request = self.client.update_item().table_name(&self.table);
         let sent = request
@@ -263,6 +272,23 @@ impl Store {
             .map_err(|error| StoreFault::of(&error))?;
         let due = |row: &Row| parsed(row, "pk", |pk| ReviewId::parse(pk.strip_prefix("K#")?));
         output.items().iter().map(due).collect()
+    }
+
+    /// That nobody has closed a review, as a part of what makes an order wait for it.
+    pub(super) fn still_open(
+        &self,
+        identity: &str,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(parked_key(identity)))
+            .update_expression("SET seenAgainAt = :now")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(closedAt)")
+            .expression_attribute_values(":now", n(now.millis()))
+            .build()
+            .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// The end of an approved review, as a part of what carries it out.

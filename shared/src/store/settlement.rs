@@ -1,19 +1,20 @@
 //! Settlement: order, payment and balance in one transaction. The payment row is the `CREDIT` ledger
 //! entry and the guard against a second one; it is never changed and never expires.
 
-use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem, Update};
 
 use super::cancellation::{ItemFate, Transacted};
+use super::fault::StoreFault;
 use super::item::{Change, change, encode, order_key};
 use super::orders::token;
 use super::parked::{Whose, parked_row};
 use super::reviews::{ReviewId, ReviewState};
-use super::row::{Row, bytes, key, n, s};
+use super::row::{Row, bytes, key, n, parsed_if_there, s};
 use super::users::{balance_key, owner_at, owner_of};
 use super::{Store, StoreError};
 use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
-use crate::domain::{Entry, EntryKind, Evidence, Order, Timestamp};
+use crate::domain::{Entry, EntryKind, Evidence, EvidenceKind, Order, OrderId, Timestamp};
 
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,20 @@ impl Store {
         Ok(settled(self.transact("settlement", token, items).await?))
     }
 
+    /// The order that the payment of `evidence` is booked with.
+    pub async fn booked_with(&self, evidence: &Evidence) -> Result<Option<OrderId>, StoreError> {
+        let request = self.client.get_item().table_name(&self.table);
+        let output = request
+            .set_key(Some(payment_key(evidence)))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await
+            .map_err(|error| StoreFault::of(&error))?;
+        let order = output.item.as_ref().map(|row| parsed_if_there(row, "order", OrderId::parse));
+        Ok(order.transpose()?.flatten())
+    }
+
     /// Moves the order to `after` and puts the evidence aside.
     pub async fn hold(
         &self,
@@ -110,22 +125,41 @@ impl Store {
         Ok(settled(self.transact("hold", token, items).await?))
     }
 
+    /// Moves the order to `after` with a statement that was put aside before; `PaymentTaken` when a person
+    /// has decided about it since.
+    pub async fn hold_again(
+        &self,
+        (before, after): (&Order, &Order),
+        evidence: &Evidence,
+    ) -> Result<Settled, StoreError> {
+        let still_open = self.still_open(&evidence.identity(), after.updated_at)?;
+        let items = vec![still_open, self.order_update(before, after)?];
+        let token = transaction_token("hold-again", before, after, evidence);
+        Ok(settled(self.transact("hold", token, items).await?))
+    }
+
     /// Ends a review without a credit; `order` before and after, where that changes one.
     pub async fn end_review(
         &self,
         review: &ReviewId,
         (state, now): (ReviewState, Timestamp),
         order: Option<(&Order, &Order)>,
+        refunded: Option<&Evidence>,
     ) -> Result<Settled, StoreError> {
-        let mut items = vec![self.close_review(review, state, now)?];
+        let mut items = Vec::new();
+        if let Some(evidence) = refunded {
+            items.push(self.new_row(refund_row(evidence, now))?);
+        }
+        items.push(self.close_review(review, state, now)?);
         if let Some((before, after)) = order {
             items.push(self.order_update(before, after)?);
         }
         let at = now.millis().to_string();
         let token = token(&["end", review.as_str(), state.as_str(), &at]);
-        match self.transact("review", token, items).await? {
-            Transacted::Done => Ok(Settled::Now),
-            Transacted::Refused(_) => Ok(Settled::Raced),
+        match (self.transact("review", token, items).await?, refunded) {
+            (transacted, Some(_)) => Ok(settled(transacted)),
+            (Transacted::Done, None) => Ok(Settled::Now),
+            (Transacted::Refused(_), None) => Ok(Settled::Raced),
         }
     }
 
@@ -181,7 +215,29 @@ fn transaction_token(what: &str, before: &Order, after: &Order, evidence: &Evide
     let digest = hex::encode(evidence.digest);
     let identity = evidence.identity();
     let (source, trace) = (evidence.source.as_str(), after.trace.as_str());
-    token(&[what, before.id.as_str(), &version, &at, &identity, source, &digest, trace])
+    // A note moves neither the version nor the time.
+    let noted: String = before.payments.iter().map(|payment| payment.fate.letter()).collect();
+    let seen = evidence.observed_at.millis().to_string();
+    let fields = [what, before.id.as_str(), &version, &at, &identity, source, &digest, trace];
+    token(&[&fields[..], &[&noted, &seen]].concat())
+}
+
+/// The row of a payment that goes back: it is never credited afterwards, whatever comes to prove it.
+fn refund_row(evidence: &Evidence, now: Timestamp) -> Row {
+    let mut row = payment_key(evidence);
+    let mut put = |name: &str, value| row.insert(name.to_owned(), value);
+    put("kind", s("REFUND"));
+    put("provider", s(evidence.provider.as_str()));
+    if let EvidenceKind::Paid(amount) = evidence.kind {
+        put("amount", n(amount.minor()));
+        put("currency", s(amount.currency().code()));
+    }
+    put("source", s(evidence.source.as_str()));
+    put("evidence", s(evidence.identity()));
+    put("digest", bytes(&evidence.digest));
+    put("raw", s(&evidence.raw));
+    put("at", n(now.millis()));
+    row
 }
 
 /// The row of a payment: its key is the payment's identity, for ever.
