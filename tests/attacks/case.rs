@@ -1,6 +1,6 @@
 //! The corpus as data: cases, their placeholders, and the guard that nothing in it goes unread.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -22,15 +22,21 @@ pub struct Case {
     pub expect: Value,
 }
 
-/// The repository's corpus, or the one that `RECHARGE_ATTACKS` names.
+/// The repository's corpora, or the one that `RECHARGE_ATTACKS` names.
 #[expect(
     clippy::disallowed_methods,
     reason = "another corpus is chosen by the caller's environment"
 )]
-pub fn load() -> Corpus {
-    let own = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("attacks/corpus.json");
-    let path = std::env::var_os("RECHARGE_ATTACKS").map_or_else(own, PathBuf::from);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+pub fn load() -> Vec<Corpus> {
+    let own = |name| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("attacks").join(name);
+    match std::env::var_os("RECHARGE_ATTACKS") {
+        Some(path) => vec![read(&PathBuf::from(path))],
+        None => ["corpus.json", "own.json"].map(|name| read(&own(name))).into(),
+    }
+}
+
+fn read(path: &Path) -> Corpus {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file: Value = serde_json::from_str(&text).unwrap();
     let case = |case: &Value| Case {
         id: text_of(&case["id"]),

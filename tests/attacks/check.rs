@@ -1,12 +1,15 @@
 //! What must come back and what must be left: answers, effects, books, logs. An expectation that is not
 //! understood is never a pass.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use recharge_local::stack::PAYPROTOCOL_SECRET;
 use recharge_tests::Answered;
 use serde_json::Value;
 
 use crate::case::{NotUnderstood, only, text_of};
+use crate::names::PEOPLE;
 use crate::scene::{Counts, PARTIES, PROVIDER_SECRET, Scene};
 
 /// Something that is not as it must be.
@@ -133,6 +136,14 @@ pub fn effects(scene: &Scene<'_>, expect: &Value) -> Result<Vec<Finding>, NotUnd
                     amount.as_i64().map(i128::from) == Some(gained)
                 })
             }
+            ("balances", wanted) => {
+                let gained = gains(&before, &after);
+                let wanted = wanted.as_object().cloned().unwrap_or_default();
+                gained.keys().eq(wanted.keys())
+                    && gained.iter().all(|(account, gained)| {
+                        holds(&wanted[account], &i64::try_from(*gained).unwrap().into())
+                    })
+            }
             ("provider_attempts_max" | "attempts_max", wanted) => found.as_u64() <= wanted.as_u64(),
             (_, wanted) => holds(wanted, &found),
         };
@@ -154,6 +165,13 @@ pub fn effects(scene: &Scene<'_>, expect: &Value) -> Result<Vec<Finding>, NotUnd
         }
     }
     Ok(findings)
+}
+
+/// Whatever has changed, by merchant, user and currency.
+fn gains(before: &Counts, after: &Counts) -> BTreeMap<String, i128> {
+    let of = |account: &String| before.balances.get(account).copied().unwrap_or(0);
+    let gained = after.balances.iter().map(|(account, now)| (account.clone(), now - of(account)));
+    gained.filter(|(_, gained)| *gained != 0).collect()
 }
 
 fn gained(before: &Counts, after: &Counts, user: &str) -> i128 {
@@ -180,6 +198,18 @@ fn effect(
             books.credits.iter().filter(|credit| credit.amount == 5_000).count().into()
         }
         "balance" => format!("{:?}", after.credited).into(),
+        "balances" => format!("{:?}", gains(before, after)).into(),
+        // Reviews that nobody has ended.
+        "parked" => scene.open_reviews.get().0.into(),
+        // Money that was credited, is held, or waits for a person: nothing of it is lost.
+        "accounted" => {
+            let gained: i128 = gains(before, after).values().sum();
+            let parked = scene.open_reviews.get().1;
+            i64::try_from(gained + after.held - before.held + parked).unwrap().into()
+        }
+        "held" => i64::try_from(after.held - before.held).unwrap().into(),
+        "provider_users" => scene.world.payprotocol.users().into(),
+        "addresses" => books.addresses.len().into(),
         "state" => {
             let order = scene.order.borrow();
             let row = books.orders.iter().find(|row| row.id == *order);
@@ -210,11 +240,12 @@ pub fn logs(scene: &Scene<'_>, lines: &str) -> Vec<Finding> {
         }
     }
     let mut secrets = vec![PROVIDER_SECRET.to_owned()];
-    for (_, party) in &PARTIES {
+    secrets.push(PAYPROTOCOL_SECRET.to_owned());
+    for (_, party) in PARTIES.iter().chain(&PEOPLE) {
         secrets.extend([party.current, party.previous, party.retired].map(str::to_owned));
     }
     for request in scene.requests.borrow().iter().flatten() {
-        for name in ["x-signature", "webhook-signature"] {
+        for name in ["x-signature", "webhook-signature", "x-pay-sign"] {
             let values = request.headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
             secrets.extend(
                 values

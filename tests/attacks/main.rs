@@ -1,4 +1,4 @@
-//! The attack corpus against the whole bundle in process: each case on a world of its own, those with
+//! The attack corpora against the whole bundle in process: each case on a world of its own, those with
 //! concurrent steps under many interleavings. `RECHARGE_ATTACKS` names another corpus.
 
 #![expect(
@@ -9,6 +9,8 @@
 
 mod case;
 mod check;
+mod deposit;
+mod names;
 mod net;
 mod notify;
 mod policy;
@@ -20,6 +22,7 @@ mod step;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use recharge_tests::world::simulate;
@@ -30,6 +33,13 @@ use crate::scene::Scene;
 
 /// How many interleavings a case with concurrent steps is played under.
 const INTERLEAVINGS: u64 = 12;
+
+/// Cases that are played at the same time.
+const THREADS: usize = 2;
+
+/// What unoptimised code needs for one case, one deep future, with room to spare: the test harness's own
+/// threads have less.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Log lines of one case.
 #[derive(Clone, Default)]
@@ -61,6 +71,7 @@ async fn play(corpus: &Corpus, case: &Case, seed: u64, lines: &Lines) -> Vec<Str
             Err(unknown) => problems.push(format!("not understood: {}", unknown.0)),
         }
     }
+    scene.name_reviews().await;
     match check::effects(&scene, &case.expect) {
         Ok(findings) => problems.extend(findings.into_iter().map(|finding| finding.0)),
         Err(unknown) => problems.push(format!("not understood: {}", unknown.0)),
@@ -102,6 +113,26 @@ fn run(corpus: &Corpus, case: &Case) -> Vec<String> {
     Vec::new()
 }
 
+/// What is wrong with each of the cases, in their order.
+fn run_all(cases: &[(&Corpus, &Case)]) -> Vec<Vec<String>> {
+    let next = AtomicUsize::new(0);
+    let played = Mutex::new(vec![Vec::new(); cases.len()]);
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some((corpus, case)) = cases.get(number) else { return };
+            let problems = run(corpus, case);
+            played.lock().unwrap()[number] = problems;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work).unwrap();
+        }
+    });
+    played.into_inner().unwrap()
+}
+
 /// Cases that are known not to pass, with the reason. The list may only shrink.
 fn open() -> BTreeMap<String, String> {
     let list: Vec<Value> = serde_json::from_str(include_str!("open.json")).unwrap();
@@ -111,13 +142,15 @@ fn open() -> BTreeMap<String, String> {
 
 #[test]
 fn every_attack_of_the_corpus_is_refused() {
-    let corpus = load();
+    let corpora = load();
     let open = open();
+    let cases: Vec<(&Corpus, &Case)> =
+        corpora.iter().flat_map(|corpus| corpus.cases.iter().map(move |c| (corpus, c))).collect();
+    let played = run_all(&cases);
     let mut groups: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let (mut critical, mut critical_held) = (0, 0);
     let mut wrong = Vec::new();
-    for case in &corpus.cases {
-        let problems = run(&corpus, case);
+    for ((_, case), problems) in cases.iter().zip(played) {
         let held = problems.is_empty();
         let (passed, total) = groups.entry(&case.group).or_default();
         *passed += usize::from(held);

@@ -10,8 +10,9 @@ use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::books::Books;
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
+use recharge_local::sim::payprotocol::Deposited;
 use recharge_local::sim::receiver::SimReceiver;
-use recharge_local::stack::{Accounts, DEMO_NOTIFICATION_SECRET};
+use recharge_local::stack::{Accounts, DEMO_NOTIFICATION_SECRET, PAYPROTOCOL, PAYPROTOCOL_SECRET};
 use recharge_shared::domain::{Merchant, MerchantId, UserAccess, UserId};
 use recharge_shared::outbound::Outbound;
 use recharge_shared::store::Store;
@@ -20,6 +21,7 @@ use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
 
 use crate::case::{Corpus, NotUnderstood, only, text_of};
+use crate::names::PEOPLE;
 use crate::net::Net;
 use crate::step::NamedFault;
 
@@ -61,8 +63,10 @@ pub const PARTIES: [(&str, Party); 2] = [
     ),
 ];
 
+/// A merchant, or one of the people who decide about reviews.
 pub fn party(name: &str) -> Option<&'static Party> {
-    PARTIES.iter().find(|(known, _)| *known == name).map(|(_, party)| party)
+    let all = PARTIES.iter().chain(&PEOPLE);
+    all.into_iter().find(|(known, _)| *known == name).map(|(_, party)| party)
 }
 
 /// What can be counted.
@@ -76,6 +80,8 @@ pub struct Counts {
     pub queued: usize,
     pub dead: usize,
     pub notifications: usize,
+    pub held: i128,
+    pub balances: BTreeMap<String, i128>,
 }
 
 /// What was written as a newer version of the code would.
@@ -129,6 +135,12 @@ pub struct Scene<'a> {
     /// Polls that are at it: what the provider says stays said until the last of them is done.
     pub polls: Cell<u32>,
     pub versions: Versions,
+    /// What placeholders beyond `{{order}}` mean.
+    pub names: RefCell<BTreeMap<String, String>>,
+    /// The deposits that were made.
+    pub deposits: RefCell<Vec<Deposited>>,
+    /// Reviews that nobody has ended, and the money that waits with them and nowhere else.
+    pub open_reviews: Cell<(usize, i128)>,
     /// Which interleaving is played; 0 is the plain one.
     pub seed: u64,
 }
@@ -164,9 +176,13 @@ impl<'a> Scene<'a> {
             serial: Cell::new(0),
             polls: Cell::new(0),
             versions: Versions::default(),
+            names: RefCell::default(),
+            deposits: RefCell::default(),
+            open_reviews: Cell::new((0, 0)),
             seed,
         };
         scene.register().await;
+        scene.name_users();
         scene
     }
 
@@ -182,6 +198,10 @@ impl<'a> Scene<'a> {
             let key = json!({"merchant": party.id, "secret": party.current, "former": former,
                              "scopes": ["recharge:write", "recharge:read"]});
             document.insert(party.key_id.to_owned(), key);
+        }
+        for (_, person) in &PEOPLE {
+            let key = json!({"merchant": person.id, "secret": person.current, "scopes": ["admin"]});
+            document.insert(person.key_id.to_owned(), key);
         }
         let put = aws.secrets(aws.http_client(), 3).put_secret_value();
         let put = put.secret_id(&self.world.stack.names.client_keys);
@@ -286,6 +306,15 @@ impl<'a> Scene<'a> {
             queued: depth.visible + depth.in_flight,
             dead: depth.dead,
             notifications: told.len(),
+            held: books.held.iter().map(|part| part.amount).sum::<i128>()
+                - books.credits.iter().map(|credit| credit.held).sum::<i128>(),
+            balances: books
+                .balances
+                .iter()
+                .map(|((merchant, user, currency), held)| {
+                    (format!("{merchant}/{user}/{currency}"), held.amount)
+                })
+                .collect(),
         }
     }
 
@@ -309,7 +338,10 @@ impl<'a> Scene<'a> {
             Value::Array(orders) => {
                 for order in orders {
                     only("given.orders", order, &["id", "user", "provider", "paid"])?;
-                    self.give_order(order, &text_of(&order["user"])).await?;
+                    let made = self.give_order(order, &text_of(&order["user"])).await?;
+                    if let Some(name) = order["id"].as_str() {
+                        self.call(format!("order:{name}"), made);
+                    }
                 }
             }
             other => return Err(NotUnderstood(format!("given {other}"))),
@@ -396,14 +428,24 @@ fn accounts() -> Accounts {
             "stale_callbacks": "reject", "signing": signing,
         })
     };
+    let urls = ("http://trader.invalid", "");
+    let settings = recharge_local::stack::provider_settings(urls, "http://payprotocol.invalid");
+    let settings: Value = serde_json::from_str(&settings).unwrap();
+    let mut deposits = settings[PAYPROTOCOL].clone();
+    // Short pages, so that what arrives while they are read moves them.
+    deposits["page_size"] = 2.into();
+    // What is large is asked for again.
+    deposits["policy"] = json!({"confirm_from": 1_000_000_000});
     Accounts {
         settings: json!({
+            PAYPROTOCOL: deposits,
             "test": {"kind": "standard", "account": ACCOUNT, "currency": "USD",
                      "base_url": format!("https://{HOST}")},
             "p2": trader(json!({"algorithm": "hmac_sha256", "layout": "value_only"})),
             "p3": trader(json!({"algorithm": "md5_suffix_key", "layout": "query_pairs"})),
         }),
         keys: json!({
+            PAYPROTOCOL: {"key": PAYPROTOCOL_SECRET},
             "test": {"key": PROVIDER_SECRET}, "p2": {"key": PROVIDER_SECRET},
             "p3": {"key": PROVIDER_SECRET},
         }),

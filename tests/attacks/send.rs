@@ -10,17 +10,18 @@ use recharge_shared::providers::standard::{HEADERS, signature};
 use recharge_shared::providers::trader::{Fields, SIGN, SigningProfile, sign as sign_fields};
 use serde_json::{Value, json};
 
-use crate::case::{NotUnderstood, fill, fill_all, only, text_of};
+use crate::case::{NotUnderstood, fill, only, text_of};
 use crate::scene::{ACCOUNT, PROVIDER_SECRET, Scene, party};
 
-const SIGN_KEYS: [&str; 10] =
-    ["mode", "then", "at", "at_raw", "key", "value", "count", "valid_at", "scheme", "note"];
+pub const SIGN_KEYS: [&str; 13] = [
+    "mode", "then", "at", "at_raw", "key", "value", "count", "valid_at", "scheme", "note", "path",
+    "method", "over",
+];
 
 /// The bytes of a body: the base object patched, or what replaces it.
-fn body(scene: &Scene<'_>, step: &Value, base: Value) -> Result<Vec<u8>, NotUnderstood> {
-    let (order, now) = (scene.order.borrow().clone(), scene.now_secs());
+pub fn body(scene: &Scene<'_>, step: &Value, base: Value) -> Result<Vec<u8>, NotUnderstood> {
     if let Some(raw) = step["raw"].as_str() {
-        return Ok(fill(raw, &order, now).into_bytes());
+        return Ok(scene.fill(raw).into_bytes());
     }
     if let Some(encoded) = step["b64"].as_str() {
         return base64::decode(encoded).map_err(|_| NotUnderstood("b64".to_owned()));
@@ -28,7 +29,7 @@ fn body(scene: &Scene<'_>, step: &Value, base: Value) -> Result<Vec<u8>, NotUnde
     if step["gen"].is_object() {
         let spec = &step["gen"];
         only("gen", spec, &["prefix", "repeat", "middle", "repeat2", "suffix"])?;
-        let part = |name: &str| fill(spec[name].as_str().unwrap_or(""), &order, now);
+        let part = |name: &str| scene.fill(spec[name].as_str().unwrap_or(""));
         let repeated = |name: &str| {
             let unit = spec[name][0].as_str().unwrap_or("");
             unit.repeat(spec[name][1].as_u64().map_or(0, |n| n as usize))
@@ -43,12 +44,12 @@ fn body(scene: &Scene<'_>, step: &Value, base: Value) -> Result<Vec<u8>, NotUnde
     for name in step["remove"].as_array().into_iter().flatten() {
         base.as_object_mut().and_then(|members| members.remove(name.as_str()?));
     }
-    Ok(fill_all(&base, &order, now).to_string().into_bytes())
+    Ok(scene.fill_all(&base).to_string().into_bytes())
 }
 
 /// `{{order}}` and the other placeholders in a path.
 fn path(scene: &Scene<'_>, text: &str) -> String {
-    fill(text, &scene.order.borrow(), scene.now_secs())
+    scene.fill(text)
 }
 
 /// `POST /recharges`. `distinct` gives the repetition a key and a reference of its own.
@@ -79,7 +80,7 @@ pub fn other(scene: &Scene<'_>, step: &Value) -> Result<Incoming, NotUnderstood>
     let method = step["method"].as_str().unwrap_or("GET");
     let body = match &step["body"] {
         Value::Null => Vec::new(),
-        body => fill_all(body, &scene.order.borrow(), scene.now_secs()).to_string().into_bytes(),
+        body => scene.fill_all(body).to_string().into_bytes(),
     };
     if step["as"].as_str().is_some_and(|name| party(name).is_some()) {
         return as_client(scene, step, (method, &target), body);
@@ -89,7 +90,7 @@ pub fn other(scene: &Scene<'_>, step: &Value) -> Result<Incoming, NotUnderstood>
     Ok(incoming)
 }
 
-fn set_headers(incoming: &mut Incoming, step: &Value) {
+pub fn set_headers(incoming: &mut Incoming, step: &Value) {
     for (name, value) in step["headers"].as_object().into_iter().flatten() {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         incoming.headers.insert(name, HeaderValue::from_str(value.as_str().unwrap()).unwrap());
@@ -105,7 +106,7 @@ fn set_headers(incoming: &mut Incoming, step: &Value) {
     }
 }
 
-fn as_client(
+pub fn as_client(
     scene: &Scene<'_>,
     step: &Value,
     (method, target): (&str, &str),
@@ -151,7 +152,7 @@ fn as_client(
     Ok(incoming)
 }
 
-fn timestamp(scene: &Scene<'_>, how: &Value) -> Result<String, NotUnderstood> {
+pub fn timestamp(scene: &Scene<'_>, how: &Value) -> Result<String, NotUnderstood> {
     if let Some(raw) = how["at_raw"].as_str() {
         return Ok(fill(raw, "", scene.now_secs()));
     }
@@ -217,7 +218,7 @@ fn break_client(incoming: &mut Incoming, change: &str) -> Result<(), NotUndersto
 }
 
 /// `member=value` in the body, after it was signed.
-fn set_body(incoming: &mut Incoming, assignment: &str) {
+pub fn set_body(incoming: &mut Incoming, assignment: &str) {
     let (name, value) = assignment.split_once('=').unwrap_or((assignment, ""));
     let mut body: Value = serde_json::from_slice(&incoming.body).unwrap();
     body[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
@@ -241,6 +242,9 @@ pub fn webhook(
     if step["gateway"]["isBase64Encoded"] == true {
         // The gateway encodes what is no text type; the content type's parameters are not looked at.
         incoming.headers.insert("x-force-base64", HeaderValue::from_static("1"));
+    }
+    if let Some(target) = step["path"].as_str() {
+        incoming.path = path(scene, target);
     }
     set_headers(&mut incoming, step);
     Ok(incoming)

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::case::{NotUnderstood, each, only};
 use crate::check::{Finding, answer as check_answer};
+use crate::deposit;
 use crate::queue;
 use crate::scene::Scene;
 use crate::send;
@@ -45,7 +46,21 @@ const COMMON: [&str; 22] = [
     "note",
     "method",
 ];
-const OWN: [&str; 21] = [
+const OWN: [&str; 35] = [
+    "user",
+    "address",
+    "amount",
+    "currency",
+    "silent",
+    "after_ms",
+    "mode",
+    "restate",
+    "share_wallets",
+    "wait",
+    "policy",
+    "of",
+    "review",
+    "action",
     "patch",
     "remove",
     "raw",
@@ -102,7 +117,13 @@ pub fn play<'s>(
 
 async fn play_one(scene: &Scene<'_>, index: usize, step: &Value, fallback: &Value) -> Played {
     match step["op"].as_str().unwrap_or("") {
-        "create" | "webhook" | "status" | "http" => requests(scene, index, step, fallback).await,
+        "create" | "webhook" | "status" | "http" | "deposit_callback" | "addresses" | "resolve"
+        | "review" => requests(scene, index, step, fallback).await,
+        "deposit" => deposit::transfer(scene, step).await,
+        "provider" => deposit::provider(scene, step),
+        "sweep" => deposit::sweep(scene, step).await,
+        "settle" => deposit::settle(scene).await,
+        "merchant_policy" => deposit::policy(scene, step).await,
         "queue" => queue::play(scene, step).await,
         "notify" => crate::notify::play(scene, step).await,
         "poll" => poll(scene, step).await.map(|()| Vec::new()),
@@ -150,6 +171,9 @@ async fn requests(scene: &Scene<'_>, index: usize, step: &Value, fallback: &Valu
     if step["net"].is_object() {
         scene.net.set(&step["net"], &scene.world.receiver)?;
     }
+    if step["op"] == "resolve" || step.to_string().contains("review") {
+        scene.name_reviews().await;
+    }
     if step.get("rate").is_some() {
         scene.limit().await;
     }
@@ -177,7 +201,10 @@ async fn requests(scene: &Scene<'_>, index: usize, step: &Value, fallback: &Valu
         let sent = tokio::time::Instant::now();
         let answered = deliver(scene, step, &incoming).await?;
         let took = sent.elapsed();
-        keep(scene, index, &incoming, &answered);
+        keep(scene, (index, step), &incoming, &answered);
+        if step["op"] == "addresses" {
+            deposit::remember(scene, step, &answered.json);
+        }
         if step["optional"] == true && answered.status == 404 {
             continue;
         }
@@ -210,11 +237,20 @@ fn build(
         "create" => send::create(scene, step, repetition),
         "status" => send::status(scene, step),
         "webhook" => send::webhook(scene, step, repetition),
+        "deposit_callback" => deposit::callback(scene, step, repetition),
+        "addresses" => deposit::addresses(scene, step),
+        "resolve" => deposit::resolve(scene, step),
+        "review" => deposit::review(scene, step),
         _ => send::other(scene, step),
     }
 }
 
-fn keep(scene: &Scene<'_>, index: usize, incoming: &Incoming, answered: &Answered) {
+fn keep(
+    scene: &Scene<'_>,
+    (index, step): (usize, &Value),
+    incoming: &Incoming,
+    answered: &Answered,
+) {
     if index == usize::MAX {
         return;
     }
@@ -224,7 +260,11 @@ fn keep(scene: &Scene<'_>, index: usize, incoming: &Incoming, answered: &Answere
     requests.resize(length, None);
     answers[index] = Some(answered.clone());
     requests[index] = Some(incoming.clone());
-    if let Some(order) = answered.json["orderId"].as_str() {
+    // A review may speak of an order that nobody has made.
+    let is_review = step["op"] == "resolve" || step["op"] == "review";
+    if let Some(order) = answered.json["orderId"].as_str()
+        && !is_review
+    {
         *scene.order.borrow_mut() = order.to_owned();
     }
 }
@@ -269,7 +309,8 @@ async fn deliver(
 /// Whether the provider has really sent this.
 fn believed(step: &Value) -> bool {
     let mode = step["sign"]["mode"].as_str().unwrap_or("valid");
-    mode == "valid" && step["vector"].is_null() && step["sign"]["then"].is_null()
+    let is_ours = step["vector"].is_null() && step["path"].is_null();
+    mode == "valid" && is_ours && step["sign"]["then"].is_null()
 }
 
 /// What the provider says in an event is also its answer when it is asked.
@@ -436,7 +477,8 @@ async fn drain(scene: &Scene<'_>) {
 async fn config(scene: &Scene<'_>, step: &Value) -> Played {
     if let Some(secret) = step["webhook_secret"].as_str() {
         let aws = &scene.world.stack.ground.aws;
-        let keys = json!({"test": {"key": secret}, "p2": {"key": secret}, "p3": {"key": secret}});
+        let keys = json!({"test": {"key": secret}, "p2": {"key": secret}, "p3": {"key": secret},
+            "payprotocol": {"key": secret}});
         // Twice: the version before must not be of help.
         for note in ["", " "] {
             let put = aws.secrets(aws.http_client(), 3).put_secret_value();

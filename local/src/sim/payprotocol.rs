@@ -208,6 +208,26 @@ impl SimPayProtocol {
         });
     }
 
+    /// Changes what became of a deposit, as only the provider can.
+    pub fn restate(&self, recharge_id: i32, status: i32) {
+        self.change(|state| {
+            if let Some(recharge) = state.recharges.get_mut(&recharge_id) {
+                recharge.status = status;
+                state.touched.insert(Row::Recharge(recharge_id));
+            }
+        });
+    }
+
+    /// Gives the user `uuid` the wallets that `other` has: what a provider must never do.
+    pub fn share_wallets(&self, uuid: &str, other: &str) {
+        self.change(|state| {
+            if let Some(user) = state.users.get(other).cloned() {
+                state.users.insert(uuid.to_owned(), user);
+                state.touched.insert(Row::User(uuid.to_owned()));
+            }
+        });
+    }
+
     /// How many deposits it has.
     pub fn deposits(&self) -> usize {
         self.lock().recharges.len()

@@ -117,6 +117,12 @@ impl UserMark {
         let fields = [merchant.as_str().as_bytes(), user.as_str().as_bytes()];
         UserMark(format!("M{}", crockford(&digest("recharge/user-mark/v1", &fields), 25)))
     }
+
+    /// The mark of somebody who is no user of ours: a provider that names one contradicts whatever else
+    /// says whose the money is.
+    pub fn stranger() -> UserMark {
+        UserMark(format!("M{}", "0".repeat(25)))
+    }
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ impl PayProtocol {
             payment_id,
             deposit,
             transaction_id: record.transaction_id(),
-            user_mark: UserMark::parse(&record.uuid),
+            user_mark: Some(UserMark::parse(&record.uuid).unwrap_or_else(UserMark::stranger)),
             kind,
             dust,
             source,

@@ -286,13 +286,13 @@ async fn what_is_not_on_the_list_is_never_a_payment() {
 }
 
 #[tokio::test]
-async fn what_people_read_is_bounded_and_a_stranger_is_no_mark() {
+async fn what_people_read_is_bounded_and_a_stranger_is_none_of_our_users() {
     let evidence = read(json!({
         "uuid": "U-000001", "transferHash": format!("ab\ncd{}", "é0".repeat(200)),
         "fromAddress": "é".repeat(400),
     }));
     let evidence = evidence.await.unwrap();
-    assert_eq!((evidence.user_mark, evidence.kind), (None, usdt(12_345_678)));
+    assert_eq!((evidence.user_mark, evidence.kind), (Some(UserMark::stranger()), usdt(12_345_678)));
     let transaction = evidence.transaction_id.unwrap();
     assert!(transaction.starts_with("abcd0") && transaction.len() <= 128, "{transaction}");
     assert!(evidence.raw.len() <= 400, "{} bytes", evidence.raw.len());
