@@ -10,6 +10,7 @@ pub mod events;
 pub mod functions;
 pub mod gateway;
 pub mod operate;
+pub mod reviews;
 pub mod serve;
 pub mod sim;
 pub mod stack;

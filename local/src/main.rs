@@ -1,4 +1,5 @@
-//! `recharge`: the whole bundle on one machine, the demo, a signing client, and the operator's commands.
+//! `recharge`: the whole bundle on one machine, the demo, a signing client, and the operator's
+//! commands.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use recharge_local::call::{ADMIN_KEYS, API_KEYS, ApiKey, Client};
 use recharge_local::operate::{self, Keys, Merchants, Target, UserChange};
+use recharge_local::reviews::{self, Decision};
 use recharge_local::{demo, serve};
 
 #[derive(Parser)]
@@ -53,6 +55,21 @@ enum Command {
         #[arg(long)]
         secret: Option<String>,
     },
+    /// Shows what waits for a person, as a table.
+    Reviews {
+        /// Those that are closed, instead of those that are open.
+        #[arg(long)]
+        closed: bool,
+        #[command(flatten)]
+        person: Person,
+    },
+    /// Decides a review.
+    Resolve {
+        #[command(flatten)]
+        decision: Decision,
+        #[command(flatten)]
+        person: Person,
+    },
     /// Client keys: list, create, rotate, revoke.
     Keys {
         #[command(flatten)]
@@ -79,6 +96,17 @@ enum Command {
     },
 }
 
+/// Who looks or decides.
+#[derive(clap::Args)]
+struct Person {
+    /// The API key to sign with; one with the scope admin.
+    #[arg(long = "as", default_value = "admin")]
+    api_key: String,
+    /// Its secret, if it is none of the local stack's own keys.
+    #[arg(long)]
+    secret: Option<String>,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -98,6 +126,14 @@ fn main() -> ExitCode {
                 let api_key = known_key(&api_key, secret.as_deref())?;
                 call(arguments.port, (&method, &path), &body, (api_key, &idempotency_key)).await
             }
+            Some(Command::Reviews { closed, person }) => {
+                let key = known_key(&person.api_key, person.secret.as_deref())?;
+                say(reviews::list(&gateway(arguments.port), key, closed).await)
+            }
+            Some(Command::Resolve { decision, person }) => {
+                let key = known_key(&person.api_key, person.secret.as_deref())?;
+                say(reviews::resolve(&gateway(arguments.port), key, &decision).await)
+            }
             Some(Command::Keys { target, command }) => {
                 let deployment = target.open(arguments.aws_port).await?;
                 say(operate::keys(&deployment, command).await)
@@ -116,6 +152,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+fn gateway(port: u16) -> Client {
+    Client::new(format!("http://127.0.0.1:{port}"))
 }
 
 fn say(text: Result<String, String>) -> Result<(), String> {
@@ -155,7 +195,7 @@ async fn call(
     body: &str,
     (key, idempotency_key): (ApiKey<'_>, &str),
 ) -> Result<(), String> {
-    let client = Client::new(format!("http://127.0.0.1:{port}"));
+    let client = gateway(port);
     let method = method.to_ascii_uppercase();
     let reply = client.signed(key, (&method, path), body, idempotency_key).await?;
     let replayed = if reply.replayed { " (replayed)" } else { "" };

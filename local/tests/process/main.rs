@@ -6,6 +6,7 @@
 mod bundle;
 mod kill_nine;
 mod refusals;
+mod reviews;
 mod signing;
 
 use std::process::Command;
