@@ -66,7 +66,7 @@ ROWS = {
         "dynamodb:UpdateItem": ["O#*", "U#*", "K#*"],
     },
     "Admin": {"dynamodb:UpdateItem": ["K#*"]},
-    "Notifier": {"dynamodb:UpdateItem": ["N#*"]},
+    "Notifier": {"dynamodb:UpdateItem": ["N#*", "E#*"]},
 }
 # What nobody but the worker writes, whatever else a role is granted.
 DENIED = {name: {"dynamodb:PutItem", "dynamodb:UpdateItem"} for name in ("CreateOrder", "ReconcilePoller")}
@@ -110,6 +110,10 @@ ROUTES = {
     "POST /recharges/callback": "Webhook",
     "POST /recharges/callback/{provider}": "Webhook",
     "POST /recharges/{orderId}/cancel": "CreateOrder",
+    "POST /recharges/{orderId}/notify": "CreateOrder",
+    "POST /events/resend": "CreateOrder",
+    "GET /recharges/{orderId}/deliveries": "StatusQuery",
+    "GET /events": "StatusQuery",
     "GET /recharges": "StatusQuery",
     "GET /recharges/{orderId}": "StatusQuery",
     "GET /recharges/{orderId}/explain": "StatusQuery",
@@ -320,7 +324,7 @@ def the_table_has_the_keys_that_the_store_uses_and_never_forgets(stack):
         for index in table["GlobalSecondaryIndexes"]
     }
     same("indexes", indexes, {
-        "due": ([("HASH", "dueShard", "S"), ("RANGE", "dueAt", "N")], "KEYS_ONLY"),
+        "due": ([("HASH", "dueShard", "S"), ("RANGE", "dueAt", "N")], "INCLUDE"),
         "owner": ([("HASH", "owner", "S"), ("RANGE", "ownerAt", "S")], "ALL"),
         "orders": ([("HASH", "merchant", "S"), ("RANGE", "createdAt", "N")], "INCLUDE"),
     })

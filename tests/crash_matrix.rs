@@ -7,15 +7,12 @@
     reason = "a scene that cannot be set up ends the test"
 )]
 
-use std::collections::hash_map::DefaultHasher;
-use std::fmt::Write as _;
-use std::hash::{Hash, Hasher};
-
-use recharge_local::aws::faults::{Fault, Faults, LogEntry};
+use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
 use recharge_tests::World;
-use recharge_tests::world::{simulate, until_crash};
+use recharge_tests::matrix::{Outcome, matrix, prove};
+use recharge_tests::world::until_crash;
 
 const MINOR: i64 = 5_000_000;
 
@@ -137,11 +134,6 @@ async fn order_of(world: &World, key: &str) -> String {
     panic!("the create never succeeds")
 }
 
-struct Outcome {
-    log: Vec<LogEntry>,
-    problems: Vec<String>,
-}
-
 async fn play(flow: Flow, fault_at: Option<(u64, Fault)>, attempts: u32) -> Outcome {
     let world = World::new().await;
     let scene = set(flow, &world).await;
@@ -223,62 +215,8 @@ fn check(world: &World, scene: &Scene) -> Vec<String> {
     problems
 }
 
-struct Matrix {
-    table: String,
-    cases: usize,
-    failed: Vec<String>,
-    trace: u64,
-}
-
-fn matrix(seed: u64) -> Matrix {
-    let mut result = Matrix { table: String::new(), cases: 0, failed: Vec::new(), trace: 0 };
-    let mut hasher = DefaultHasher::new();
-    for flow in Flow::ALL {
-        for attempts in [3, 1] {
-            let clean = simulate(seed, async || play(flow, None, attempts).await);
-            let problems = clean.problems;
-            assert!(problems.is_empty(), "{flow:?} without faults: {problems:?}");
-            let tries = if attempts == 1 { "one try a call" } else { "three tries a call" };
-            let _ = writeln!(result.table, "\n{flow:?}, {tries}");
-            let mut calls = clean.log;
-            calls.sort_by_key(|entry| entry.index);
-            for call in &calls {
-                let mut row = format!("  {:>2} {:<34}", call.index, call.call);
-                for fault in Fault::ALL {
-                    let at = Some((call.index, fault));
-                    let outcome = simulate(seed, async || play(flow, at, attempts).await);
-                    outcome.log.hash(&mut hasher);
-                    result.cases += 1;
-                    let held = outcome.problems.is_empty();
-                    let _ = write!(row, " {:<13}", if held { "ok" } else { "BROKEN" });
-                    if !held {
-                        let (index, name) = (call.index, &call.call);
-                        let problems = outcome.problems;
-                        let case = format!("{flow:?}/{attempts} {index} {name} {fault:?}");
-                        result.failed.push(format!("{case}: {problems:#?}"));
-                    }
-                }
-                let _ = writeln!(result.table, "{}", row.trim_end());
-            }
-        }
-    }
-    result.trace = hasher.finish();
-    result
-}
-
 #[test]
 fn every_outside_call_may_fail_in_every_way() {
-    // Twice, side by side: the same seed has to give the same trace.
-    let (first, second) = std::thread::scope(|scope| {
-        let second = scope.spawn(|| matrix(1));
-        (matrix(1), second.join().expect("the second run ends like the first"))
-    });
-    let heads: Vec<String> =
-        Fault::ALL.iter().map(|f| format!("{:<13}", format!("{f:?}"))).collect();
-    println!("{:<38}{}", "outside call", heads.join(" "));
-    println!("{}", first.table);
-    println!("cases={} broken={} trace={:016x}", first.cases, first.failed.len(), first.trace);
-    assert!(first.failed.is_empty(), "{}", first.failed.join("\n"));
-    assert!(first.cases > 300, "the matrix has become small: {}", first.cases);
-    assert_eq!(second.trace, first.trace, "the same seed has given another trace");
+    let proven = prove(|| matrix(1, &Flow::ALL, play));
+    assert!(proven.cases > 300, "the matrix has become small: {}", proven.cases);
 }

@@ -114,6 +114,55 @@ fn a_statement_that_was_too_old_moves_the_order_when_it_comes_again_fresh() {
 }
 
 #[test]
+fn an_expiry_whose_announcement_was_lost_is_told_however_late_the_next_look_is() {
+    simulate(1, async || {
+        let world = World::new().await;
+        create(&world, "k-1").await;
+        world.pass(1_860).await;
+        let dies = Faults::new(world.clock().clone(), |call| match call.operation.as_str() {
+            "SendMessage" => Fault::CrashBefore,
+            _ => Fault::None,
+        });
+        let functions = world.instance(&dies, 1);
+        let run = functions.poll("dies".to_owned());
+        assert_eq!(recharge_tests::world::until_crash(&dies, run).await, None);
+        drop(functions);
+        // As long as the next look of an order that had a day's time.
+        world.pass(4 * 3_600).await;
+        world.let_pass(8).await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_credit_whose_announcement_was_lost_is_told_when_its_message_returns_from_the_dead_letters() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = create(&world, "k-1").await;
+        world.deliver(&world.pay(&order, None)).await;
+        let (aws, url) = (&world.stack.ground.aws, &world.stack.names.settlement_url);
+        let queue = aws.queues().view(&world.stack.names.settlement).unwrap();
+        let body = queue.messages[0].body.clone();
+        let dies = Faults::new(world.clock().clone(), |call| match call.operation.as_str() {
+            "SendMessage" => Fault::CrashBefore,
+            _ => Fault::None,
+        });
+        let functions = world.instance(&dies, 1);
+        let batch = world.stack.settle_batch_with(&functions, 0);
+        assert_eq!(recharge_tests::world::until_crash(&dies, batch).await, None);
+        drop(functions);
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+        // The operator drives it back: the same body, a new message.
+        let sqs = aws.sqs(aws.http_client(), 3);
+        sqs.purge_queue().queue_url(url).send().await.unwrap();
+        world.pass(3_600).await;
+        sqs.send_message().queue_url(url).message_body(body).send().await.unwrap();
+        world.let_pass(2).await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_document_that_was_mended_is_read_although_the_broken_one_is_the_version_before() {
     simulate(1, async || {
         let world = World::new().await;

@@ -429,7 +429,7 @@ fn an_order_has_all_its_members_in_their_order_before_and_after_the_provider_kno
             members.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
         };
         let all = "orderId status reason userId amount currency receivedAmount creditedAmount \
-                   paymentMethod transactionId orderReference payment metadata createdAt updatedAt \
+                   paymentMethod transactionId orderReference payment payments metadata createdAt updatedAt \
                    expiresAt message";
         let created = world.create("u_1", MINOR, "k-1").await;
         assert_eq!(members(&created), all);

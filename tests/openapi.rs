@@ -120,7 +120,8 @@ fn demo() -> MerchantId {
 }
 
 async fn orders(scene: &mut Scene) -> String {
-    let good = r#"{"userId":"u_1","amount":5000000,"currency":"USDT","orderReference":"r-1"}"#;
+    let good = r#"{"userId":"u_1","amount":5000000,"currency":"USDT","orderReference":"r-1",
+        "callbackUrl":"https://hooks.merchant-a.example/recharge"}"#;
     let created = scene.signed("POST", "/recharges", good, "k-1").await;
     let order = created.json["orderId"].as_str().unwrap().to_owned();
     scene.signed("POST", "/recharges", good, "k-1").await;
@@ -147,6 +148,42 @@ async fn orders(scene: &mut Scene) -> String {
     scene.without_keys(request.clone()).await;
     scene.without_keys(Incoming { path: "/recharges/callback".to_owned(), ..request }).await;
     order
+}
+
+/// What merchants are told, asked for in every way.
+async fn notices(scene: &mut Scene, order: &str) {
+    let open = scene.world.create("u_3", 7_000_000, "k-5").await;
+    let open = open.json["orderId"].as_str().unwrap().to_owned();
+    let answered = scene.signed("POST", &format!("/recharges/{open}/notify"), "", "").await;
+    assert_eq!(answered.status, 409);
+    scene.world.notify().await;
+    scene.world.pass(60).await;
+    let day = json!({"from": "2027-01-15T00:00:00Z", "to": "2027-01-16T00:00:00Z", "state": "ALL"});
+    let notify = format!("/recharges/{order}/notify");
+    for (target, good) in [(notify.as_str(), String::new()), ("/events/resend", day.to_string())] {
+        for body in [good.as_str(), "[]", &" ".repeat(65_537)] {
+            scene.signed("POST", target, body, "").await;
+        }
+        let mut form = scene.world.signed(("POST", target), "{}", "");
+        form.headers.insert("content-type", "text/plain".parse().unwrap());
+        scene.send(form).await;
+        scene.bare("POST", target, &[], b"").await;
+        scene.without_keys(scene.world.signed(("POST", target), "", "")).await;
+    }
+    scene.signed("POST", &format!("{UNKNOWN}/notify"), "", "").await;
+    scene.world.notify().await;
+    let deliveries = format!("/recharges/{order}/deliveries");
+    let answered = scene.signed("GET", &deliveries, "", "").await;
+    let attempts = answered.json["deliveries"][0]["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 3, "{}", answered.text);
+    scene.signed("GET", &format!("{UNKNOWN}/deliveries"), "", "").await;
+    let answered = scene.signed("GET", "/events?limit=1", "", "").await;
+    assert_eq!(answered.json["events"].as_array().map(Vec::len), Some(1), "{}", answered.text);
+    scene.signed("GET", "/events?limit=0", "", "").await;
+    for target in [deliveries.as_str(), "/events"] {
+        scene.bare("GET", target, &[], b"").await;
+        scene.without_keys(scene.world.signed(("GET", target), "", "")).await;
+    }
 }
 
 async fn callbacks(scene: &mut Scene) {
@@ -292,6 +329,10 @@ async fn gates(scene: &mut Scene, order: &str) {
     for (key, method, target) in [
         (reader, "POST", "/recharges"),
         (reader, "POST", &format!("{order}/cancel")),
+        (reader, "POST", &format!("{order}/notify")),
+        (reader, "POST", "/events/resend"),
+        (writer, "GET", &format!("{order}/deliveries")),
+        (writer, "GET", "/events"),
         (writer, "GET", "/recharges"),
         (writer, "GET", &order),
         (writer, "GET", "/users/u_1/balances"),
@@ -321,6 +362,7 @@ fn every_answer_is_one_that_the_document_has() {
         let world = World::new().await;
         let mut scene = Scene { world, contract: Contract::new(), seen: BTreeSet::new() };
         let order = orders(&mut scene).await;
+        notices(&mut scene, &order).await;
         callbacks(&mut scene).await;
         deposits(&mut scene).await;
         reviews(&mut scene).await;
@@ -397,6 +439,7 @@ fn pages_have_the_documented_limits() {
             ("GET /recharges", "/recharges", API_KEYS[0]),
             ("GET /users/{userId}/ledger", "/users/u_1/ledger", API_KEYS[0]),
             ("GET /admin/reviews", "/admin/reviews", ADMIN_KEYS[0]),
+            ("GET /events", "/events", API_KEYS[0]),
         ] {
             let parameters = contract.operation(operation)["parameters"].as_array().unwrap();
             let limit = parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap();

@@ -95,7 +95,7 @@ pub enum HttpFunction {
 }
 
 impl Functions {
-    /// Builds them; like a cold start of all six.
+    /// Builds them; like a cold start of all of them.
     pub fn new(ground: &Ground) -> Result<Functions, String> {
         let Ground { aws, wire, names, clock, attempts, .. } = ground;
         let store = Store::new(aws.dynamodb(wire.clone(), *attempts), names.table.clone());
@@ -117,18 +117,7 @@ impl Functions {
             .map_err(|error| error.to_string())?;
         let policies = settings.policies();
         let asks = policies.values().any(|policy| policy.confirm_from.is_some());
-        let providers = || {
-            let keys = Secret::new(
-                aws.secrets(wire.clone(), *attempts),
-                names.provider_keys.clone(),
-                PROVIDER_KEYS,
-            );
-            let all = settings.clone().build(&Arc::new(keys), &ground.outbound);
-            let all = all.map_err(|error| error.to_string())?;
-            ProviderName::parse(&names.default_provider)
-                .and_then(|default| Providers::new(default, all))
-                .ok_or_else(|| "the default provider is not configured".to_owned())
-        };
+        let providers = || providers_of(ground, &settings);
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
         Ok(Functions {
             create_order: create_order::Deps {
@@ -162,14 +151,7 @@ impl Functions {
                 auth: auth.clone(),
                 clock: clock.clone(),
             },
-            admin: admin::Deps {
-                store: store.clone(),
-                auth,
-                queue: queue.clone(),
-                two_from: names.two_from,
-                operator: MerchantId::parse(&names.operator),
-                clock: clock.clone(),
-            },
+            admin: admin_of(ground, (store.clone(), auth, queue.clone())),
             reconcile_poller: reconcile_poller::Deps {
                 store,
                 queue,
@@ -238,6 +220,31 @@ impl Functions {
     }
 }
 
+fn providers_of(ground: &Ground, settings: &ProviderSettings) -> Result<Providers, String> {
+    let Ground { aws, wire, names, attempts, .. } = ground;
+    let keys = aws.secrets(wire.clone(), *attempts);
+    let keys = Secret::new(keys, names.provider_keys.clone(), PROVIDER_KEYS);
+    let all = settings.clone().build(&Arc::new(keys), &ground.outbound);
+    let all = all.map_err(|error| error.to_string())?;
+    ProviderName::parse(&names.default_provider)
+        .and_then(|default| Providers::new(default, all))
+        .ok_or_else(|| "the default provider is not configured".to_owned())
+}
+
+fn admin_of(
+    ground: &Ground,
+    (store, auth, queue): (Store, Authenticator, SettlementQueue),
+) -> admin::Deps {
+    admin::Deps {
+        store,
+        auth,
+        queue,
+        two_from: ground.names.two_from,
+        operator: MerchantId::parse(&ground.names.operator),
+        clock: Arc::new(ground.clock.clone()),
+    }
+}
+
 fn notifier_of(ground: &Ground, store: Store) -> notifier::Deps {
     let Ground { aws, wire, names, attempts, .. } = ground;
     let keys = aws.secrets(wire.clone(), *attempts);
@@ -249,6 +256,7 @@ fn notifier_of(ground: &Ground, store: Store) -> notifier::Deps {
         dead_letters: DeadLetters::new(dead_letters, names.notifications.dead_letters_url.clone()),
         tries_max: names.notifications.tries_max,
         clock: Arc::new(ground.clock.clone()),
+        silences: notifier::Silences::default(),
     }
 }
 

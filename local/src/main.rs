@@ -8,14 +8,17 @@ use clap::{Parser, Subcommand};
 use recharge_local::call::{ADMIN_KEYS, API_KEYS, ApiKey, Client};
 use recharge_local::operate::{self, Keys, Merchants, Target, UserChange};
 use recharge_local::reviews::{self, Decision};
-use recharge_local::{demo, serve};
+use recharge_local::stack::DEMO_NOTIFICATION_SECRET;
+use recharge_local::{demo, exam, serve};
+
+const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests/simulate");
 
 #[derive(Parser)]
 #[command(name = "recharge", about = "The recharge bundle on one machine", version)]
 struct Arguments {
-    /// Port of the API gateway.
-    #[arg(long, default_value_t = 9000, global = true)]
-    port: u16,
+    /// Port of the API gateway, 9000; with listen, of the receiver, 4010.
+    #[arg(long, global = true)]
+    port: Option<u16>,
     /// Port of the AWS protocols (DynamoDB, SQS, Secrets Manager).
     #[arg(long, default_value_t = 9001, global = true)]
     aws_port: u16,
@@ -70,6 +73,20 @@ enum Command {
         #[command(flatten)]
         person: Person,
     },
+    /// Takes notifications as a receiver should, and prints a line each.
+    Listen {
+        /// What they are signed with; two during a rotation. The demo merchant's without this.
+        #[arg(long = "secret")]
+        secrets: Vec<String>,
+    },
+    /// Plays against a receiver what happens in practice, and what forgers try, and grades it.
+    Exam {
+        /// The receiver: http://127.0.0.1:4010/…
+        url: String,
+        /// The secret that it knows.
+        #[arg(long, default_value = DEMO_NOTIFICATION_SECRET)]
+        secret: String,
+    },
     /// Client keys: list, create, rotate, revoke.
     Keys {
         #[command(flatten)]
@@ -113,26 +130,35 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string()),
     };
+    let port = arguments.port.unwrap_or(9000);
     let done = runtime.block_on(async {
         match arguments.command {
             None => {
                 let dir = (!arguments.memory).then_some(arguments.data);
-                let ports = (arguments.port, arguments.aws_port);
+                let ports = (port, arguments.aws_port);
                 serve::run(ports, dir.as_deref(), arguments.allow_loopback_callbacks).await
             }
             Some(Command::Demo) => demo::run().await,
             Some(Command::Call { method, path, body, key, api_key, secret }) => {
                 let idempotency_key = key.unwrap_or_else(|| fresh_key(&method));
                 let api_key = known_key(&api_key, secret.as_deref())?;
-                call(arguments.port, (&method, &path), &body, (api_key, &idempotency_key)).await
+                call(port, (&method, &path), &body, (api_key, &idempotency_key)).await
+            }
+            Some(Command::Listen { secrets }) => {
+                serve::listen_for_notifications(arguments.port.unwrap_or(4010), &secrets).await
+            }
+            Some(Command::Exam { url, secret }) => {
+                let (table, passed) = exam::table(&exam::run(&url, &secret).await?);
+                println!("{table}");
+                if passed { Ok(()) } else { Err("the receiver has failed".to_owned()) }
             }
             Some(Command::Reviews { closed, person }) => {
                 let key = known_key(&person.api_key, person.secret.as_deref())?;
-                say(reviews::list(&gateway(arguments.port), key, closed).await)
+                say(reviews::list(&gateway(port), key, closed).await)
             }
             Some(Command::Resolve { decision, person }) => {
                 let key = known_key(&person.api_key, person.secret.as_deref())?;
-                say(reviews::resolve(&gateway(arguments.port), key, &decision).await)
+                say(reviews::resolve(&gateway(port), key, &decision).await)
             }
             Some(Command::Keys { target, command }) => {
                 let deployment = target.open(arguments.aws_port).await?;

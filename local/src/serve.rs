@@ -16,9 +16,12 @@ use tokio::net::TcpListener;
 
 use crate::aws::{SharedClock, server};
 use crate::call::API_KEYS;
+use crate::listen::Receiver;
 use crate::sim::payprotocol::{self, SimPayProtocol};
 use crate::sim::trader::SimTrader;
-use crate::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_account};
+use crate::stack::{
+    DEMO_NOTIFICATION_SECRET, Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_account,
+};
 use crate::{gateway, workers};
 
 /// One minute's tick is looked at as due: a manual `/_local/poll` sees what the next tick would.
@@ -48,9 +51,27 @@ pub async fn run(
     Ok(())
 }
 
+/// Takes notifications on `port` until the process is told to stop; by default the demo merchant's.
+pub async fn listen_for_notifications(port: u16, secrets: &[String]) -> Result<(), String> {
+    let mut stop = Stop::listen().map_err(|error| error.to_string())?;
+    let demo = [DEMO_NOTIFICATION_SECRET.to_owned()];
+    let receiver = Receiver::new(if secrets.is_empty() { &demo } else { secrets }, true)?;
+    let listener = listen(port, "--port").await?;
+    say(&format!("ready {}", local_url(&listener)?));
+    tokio::select! {
+        served = receiver.serve(listener) => served.map_err(|error| error.to_string()),
+        () = stop.wanted() => Ok(()),
+    }
+}
+
 /// A stack in memory on free ports; its URL and itself.
 pub async fn in_memory() -> Result<(String, Arc<Stack>), String> {
     start(listen(0, "--port").await?, None, false).await
+}
+
+/// The same, with notifications allowed to this machine.
+pub async fn in_memory_telling_loopback() -> Result<(String, Arc<Stack>), String> {
+    start(listen(0, "--port").await?, None, true).await
 }
 
 async fn start(

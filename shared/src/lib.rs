@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod bug;
 pub mod clock;
 pub mod config;
 pub mod domain;
@@ -17,5 +18,6 @@ pub mod outbound_hyper;
 pub mod providers;
 pub mod queue;
 pub mod secrets;
+pub mod sometimes;
 pub mod store;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use recharge_local::aws::faults::{Fault, Faults};
@@ -236,17 +237,18 @@ impl<'a> Scene<'a> {
     /// An instance of its own under the fault, and the fault's switch.
     pub fn faulty(&self, fault: &NamedFault) -> (Functions, Faults) {
         let counted = Mutex::new(BTreeMap::<String, u64>::new());
-        let plan: Vec<(String, Fault, u64)> = fault.plan();
+        let plan: Vec<(String, Fault, Range<u64>)> = fault.plan();
         let faults = Faults::new(self.world.clock().clone(), move |call| {
             let name = format!("{}.{}", call.service.name(), call.operation);
             let mut counted = counted.lock().unwrap();
             let before = counted.entry(name.clone()).or_default();
+            let number = *before;
             *before += 1;
             let meant = plan
                 .iter()
                 .find(|(port, ..)| name == *port || name.starts_with(&format!("{port}.")));
             match meant {
-                Some((_, kind, times)) if *before <= *times => *kind,
+                Some((_, kind, which)) if which.contains(&number) => *kind,
                 _ => Fault::None,
             }
         });

@@ -2,6 +2,7 @@
 //! expects.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, join_all};
@@ -309,7 +310,8 @@ async fn deliver_encoded(scene: &Scene<'_>, incoming: &Incoming) -> Answered {
 pub struct NamedFault {
     calls: Vec<&'static str>,
     kind: Fault,
-    times: u64,
+    /// Which of the calls, counted from 0.
+    which: Range<u64>,
     is_of_worker: bool,
     is_down: bool,
 }
@@ -319,16 +321,16 @@ impl NamedFault {
         self.is_down
     }
 
-    /// Ports, what happens there, how often.
-    pub fn plan(&self) -> Vec<(String, Fault, u64)> {
-        self.calls.iter().map(|call| ((*call).to_owned(), self.kind, self.times)).collect()
+    /// Ports, what happens there, to which of the calls.
+    pub fn plan(&self) -> Vec<(String, Fault, Range<u64>)> {
+        self.calls.iter().map(|call| ((*call).to_owned(), self.kind, self.which.clone())).collect()
     }
 
     /// What happens to the call named `call` after it was made `before` times.
     pub fn of(&self, call: &str, before: u64) -> Fault {
         let meant =
             self.calls.iter().any(|name| call == *name || call.starts_with(&format!("{name}.")));
-        if meant && before < self.times { self.kind } else { Fault::None }
+        if meant && self.which.contains(&before) { self.kind } else { Fault::None }
     }
 }
 
@@ -353,6 +355,9 @@ pub fn parse_fault(text: &str) -> Result<NamedFault, NotUnderstood> {
         "notify.mark" => vec!["dynamodb.UpdateItem"],
         _ => return Err(unknown()),
     };
+    // The notifier's first write is the list of events, before anything is sent.
+    let first = u64::from(port == "notify.mark");
+    let which = first..times.saturating_add(first);
     let is_down = port.starts_with("provider.") && kind == "before";
     let kind = match kind {
         "before" | "down" => Fault::RequestLost,
@@ -363,7 +368,7 @@ pub fn parse_fault(text: &str) -> Result<NamedFault, NotUnderstood> {
         "conflict" => Fault::Conflict,
         _ => return Err(unknown()),
     };
-    Ok(NamedFault { calls, kind, times, is_of_worker: port.starts_with("worker."), is_down })
+    Ok(NamedFault { calls, kind, which, is_of_worker: port.starts_with("worker."), is_down })
 }
 
 async fn poll(scene: &Scene<'_>, step: &Value) -> Result<(), NotUnderstood> {

@@ -4,6 +4,7 @@
 
 pub mod contract;
 pub mod fuzz;
+pub mod matrix;
 mod outbound;
 pub mod runtime;
 pub mod standard;

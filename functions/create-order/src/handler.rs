@@ -1,4 +1,5 @@
-//! `POST /recharges`, `POST /recharges/{orderId}/cancel` and `POST /users/{userId}/deposit-addresses`:
+//! `POST /recharges`, `POST /recharges/{orderId}/cancel` and `/notify`, `POST /events/resend`,
+//! `POST /users/{userId}/deposit-addresses`:
 //! authenticate, read, act. Nothing is recorded before the request is believed.
 
 use std::convert::Infallible;
@@ -11,13 +12,15 @@ use recharge_shared::app::admission::Admission;
 use recharge_shared::app::cancel::cancel;
 use recharge_shared::app::create_order::{Context, Created, PROVIDER_TIME_MAX, create_order};
 use recharge_shared::app::notify::announce;
+use recharge_shared::app::resend::{self, resend_latest, resend_range};
 use recharge_shared::auth::{Authenticator, Caller, Scope};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{Merchant, TraceId, UserId};
 use recharge_shared::egress::Rules;
-use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
+use recharge_shared::http::request::{self, CREATE_BYTES_MAX, Resend};
 use recharge_shared::http::{
-    Answer, ApiError, Route, addresses_body, order_body, render, route, trace_of,
+    Answer, ApiError, Route, addresses_body, order_body, render, resent_body, route,
+    sent_again_body, trace_of,
 };
 use recharge_shared::providers::{Answer as Answered, Providers};
 use recharge_shared::queue::NotificationQueue;
@@ -52,7 +55,11 @@ pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Inf
 
 async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
     let route = route(request.method(), request.raw_http_path())?;
-    if !matches!(route, Route::CreateRecharge | Route::Cancel(_) | Route::CreateAddresses(_)) {
+    let is_ours = |route: &Route| {
+        use Route::{Cancel, CreateAddresses, CreateRecharge, Notify, ResendEvents};
+        matches!(route, CreateRecharge | Cancel(_) | CreateAddresses(_) | Notify(_) | ResendEvents)
+    };
+    if !is_ours(&route) {
         return Err(ApiError::not_found());
     }
     request::body(request, CREATE_BYTES_MAX)?;
@@ -71,6 +78,18 @@ async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answe
             let created = create_addresses(deps, request, (&caller, &merchant), &user);
             let (created, ()) = join(created, deps.admission.pay(pass)).await;
             created
+        }
+        Route::Notify(id) => {
+            request::no_members(request)?;
+            let notice = resend_latest(again(deps, &caller, trace), &id).await?;
+            Ok(Answer::accepted(sent_again_body(&notice)))
+        }
+        Route::ResendEvents => {
+            let mut wanted = Resend::read(request, &caller.merchant)?;
+            let after = wanted.position.take();
+            let resent = resend_range(again(deps, &caller, trace), &wanted.range, after).await?;
+            let next = resent.next.as_deref().map(|position| wanted.cursor(position));
+            Ok(Answer::accepted(resent_body(&resent, next)))
         }
         _ => {
             let now = deps.clock.now();
@@ -108,6 +127,11 @@ async fn create_addresses(
         },
         Err(_) => Err(ApiError::provider_unavailable()),
     }
+}
+
+fn again<'a>(deps: &'a Deps, caller: &'a Caller, trace: &'a TraceId) -> resend::Context<'a> {
+    let (store, queue) = (&deps.store, &deps.notifications);
+    resend::Context { store, queue, merchant: &caller.merchant, trace }
 }
 
 async fn create(

@@ -9,6 +9,8 @@ use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::config::{self, Config};
 use recharge_shared::telemetry;
 
+const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests/simulate");
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();

@@ -43,6 +43,16 @@ async fn the_binary_answers_its_events() {
     let cancelled = function.http(&cancel).await;
     assert_eq!((cancelled.status, &cancelled.json["status"]), (200, &json!("CANCELLED")));
 
+    let mut again = function.event("notify-again.json");
+    sign_anew(&mut again);
+    let again = function.http(&again).await;
+    assert_eq!((again.status, &again.json["type"]), (202, &json!("recharge.cancelled")));
+    assert_eq!(bench.stack.notification_depth().visible, 2);
+    let mut resend = function.event("resend-events.json");
+    sign_anew(&mut resend);
+    let resent = function.http(&resend).await;
+    let nothing = json!({"resent": 0, "lookedAt": 0, "nextCursor": null});
+    assert_eq!((resent.status, resent.json), (202, nothing));
     let mut addresses = function.event("create-addresses.json");
     let old = function.http(&addresses).await;
     assert_eq!((old.status, code(&old.json)), (401, "TIMESTAMP_OUT_OF_RANGE"));

@@ -2,21 +2,31 @@
 //! A receiver's failure is none of them: the table knows when to try again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
-use recharge_shared::app::notify::{Context, Deliver, Delivered, Notification, notify};
+use recharge_shared::app::notify::{
+    Context, Deliver, Delivered, Notification, SPARED, destination, notify,
+};
 use recharge_shared::clock::Clock;
 use recharge_shared::queue::{DeadLetters, NotificationMessage};
 use recharge_shared::secrets::{NotificationKeysDocument, Secret};
 use recharge_shared::store::{Store, StoreError};
+use tokio::time::Instant;
 use tracing::Instrument;
 
-/// Attempts without an answer after which a destination is left alone for the rest of the batch.
+/// Attempts without an answer after which a destination is left alone.
 const UNANSWERED_MAX: u32 = 2;
+
+/// From when on an attempt without an answer counts.
+const SLOW_FROM: Duration = Duration::from_secs(1);
+
+/// For how long a destination is left alone.
+const SPARED_FOR: Duration = Duration::from_secs(60);
 
 /// What this function may touch.
 #[derive(Debug)]
@@ -34,11 +44,13 @@ pub struct Deps {
     pub tries_max: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// Who has not answered lately.
+    pub silences: Silences,
 }
 
 /// Handles one batch; the answer names exactly the records that must come again.
 pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
-    let way = Spared { inner: deps.way.clone(), unanswered: Mutex::default() };
+    let way = Spared { inner: deps.way.as_ref(), silences: &deps.silences };
     let tried = join_all(event.payload.records.iter().map(|record| one(deps, &way, record))).await;
     let mut response = SqsBatchResponse::default();
     for (record, done) in event.payload.records.iter().zip(tried) {
@@ -55,7 +67,7 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
 }
 
 /// Tries one record; `false` when it must come again.
-async fn one(deps: &Deps, way: &Spared, record: &SqsMessage) -> bool {
+async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
     let decoded = NotificationMessage::decode(record.body.as_deref().unwrap_or(""));
     let reason = match decoded {
         Err(undecodable) => format!("undecodable: {}", undecodable.0),
@@ -89,34 +101,61 @@ async fn one(deps: &Deps, way: &Spared, record: &SqsMessage) -> bool {
     deps.dead_letters.send(body, &reason).await.is_ok()
 }
 
-/// The way out, which leaves a destination alone that does not answer: one dead receiver shall not hold up
-/// what else is in the batch.
-#[derive(Debug)]
-struct Spared {
-    inner: Arc<dyn Deliver>,
-    unanswered: Mutex<BTreeMap<String, u32>>,
+/// Who has not answered lately. Lives as long as the instance: one dead receiver shall not hold up
+/// batch after batch.
+#[derive(Debug, Default)]
+pub struct Silences(Mutex<BTreeMap<String, Silence>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Silence {
+    attempts: u32,
+    since: Instant,
 }
 
-impl Spared {
-    fn count(&self, host: &str, change: impl FnOnce(&mut u32)) -> u32 {
-        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = unanswered.entry(host.to_owned()).or_default();
-        change(count);
-        *count
+impl Silences {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Silence>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spares(&self, host: &str) -> bool {
+        self.lock().get(host).is_some_and(|silence| {
+            silence.attempts >= UNANSWERED_MAX && silence.since.elapsed() < SPARED_FOR
+        })
+    }
+
+    fn heard(&self, host: &str, answered: bool) {
+        let mut silences = self.lock();
+        if answered {
+            silences.remove(host);
+            return;
+        }
+        silences.retain(|_, silence| silence.since.elapsed() < SPARED_FOR);
+        let since = Instant::now();
+        let silence = silences.entry(host.to_owned()).or_insert(Silence { attempts: 0, since });
+        *silence = Silence { attempts: silence.attempts + 1, since };
     }
 }
 
+/// The way out, which leaves a destination alone for a while that does not answer.
+#[derive(Debug)]
+struct Spared<'a> {
+    inner: &'a dyn Deliver,
+    silences: &'a Silences,
+}
+
 #[async_trait]
-impl Deliver for Spared {
+impl Deliver for Spared<'_> {
     async fn deliver(&self, url: &str, notification: &Notification) -> Delivered {
-        let host = url.split('/').nth(2).unwrap_or("");
-        if self.count(host, |_| {}) >= UNANSWERED_MAX {
-            let error = "spared".to_owned();
+        let host = destination(url);
+        if self.silences.spares(host) {
+            let error = SPARED.to_owned();
             return Delivered { status: 0, error, retry_after: None, excerpt: String::new() };
         }
+        let started = Instant::now();
         let delivered = self.inner.deliver(url, notification).await;
-        let is_unanswered = delivered.status == 0;
-        self.count(host, |count| *count = if is_unanswered { *count + 1 } else { 0 });
+        // What fails at once holds nobody up.
+        let answered = delivered.status != 0 || started.elapsed() < SLOW_FROM;
+        self.silences.heard(host, answered);
         delivered
     }
 }

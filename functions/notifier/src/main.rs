@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
-use notifier::{Deps, handle};
+use notifier::{Deps, Silences, handle};
 use recharge_shared::clock::SystemClock;
 use recharge_shared::config::{self, Config};
 use recharge_shared::egress::WayOut;
 use recharge_shared::telemetry;
+
+const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests/simulate");
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -21,6 +23,7 @@ async fn main() -> Result<(), Error> {
         dead_letters: config.notification_dead_letters()?,
         tries_max: config::number("NOTIFICATION_TRIES_MAX")?,
         clock: Arc::new(SystemClock),
+        silences: Silences::default(),
     };
     deps.store.warm_up().await;
     let deps = &deps;

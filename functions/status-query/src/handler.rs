@@ -1,19 +1,21 @@
-//! `GET /recharges`, `GET /recharges/{orderId}` and `…/explain`, `GET /users/{userId}/balances`,
-//! `…/ledger` and `…/deposit-addresses`; without authentication `GET /health`, `/openapi.json` and `/docs`.
+//! `GET /recharges`, `GET /recharges/{orderId}` and its `/explain` and `/deliveries`, `GET /events`,
+//! `GET /users/{userId}/balances`, `/ledger` and `/deposit-addresses`; without authentication
+//! `GET /health`, `/openapi.json` and `/docs`.
 //! Every read starts from the calling merchant. Writes nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use lambda_http::{Body, Request, RequestExt, Response};
+use recharge_shared::app::events::{Pulled, pull};
 use recharge_shared::app::list_orders::{OrderPage, Wanted, find_by_reference, fits, list_orders};
 use recharge_shared::auth::{Authenticator, Scope};
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{MerchantId, OrderId, UserId};
-use recharge_shared::http::query::{ListLedger, ListOrders};
+use recharge_shared::domain::{MerchantId, Order, OrderId, UserId};
+use recharge_shared::http::query::{ListEvents, ListLedger, ListOrders};
 use recharge_shared::http::{
-    Answer, ApiError, Route, addresses_body, balances_body, explanation_body, ledger_body,
-    order_body, orders_body, render, route, trace_of,
+    Answer, ApiError, Route, addresses_body, balances_body, deliveries_body, events_body,
+    explanation_body, ledger_body, order_body, orders_body, render, route, trace_of,
 };
 use recharge_shared::store::{OrderFilter, Store};
 use serde_json::json;
@@ -54,16 +56,36 @@ async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {
         Route::Recharge(id) => recharge(deps, &caller.merchant, &id).await,
         Route::Explain(id) => explain(deps, &caller.merchant, &id).await,
         Route::Addresses(user) => addresses(deps, &caller.merchant, &user).await,
+        Route::Deliveries(id) => deliveries(deps, &caller.merchant, &id).await,
+        Route::Events => events(deps, request, &caller.merchant).await,
         Route::Balances(user) => balances(deps, &caller.merchant, &user).await,
         Route::Ledger(user) => ledger(deps, request, &caller.merchant, &user).await,
         _ => Err(ApiError::not_found()),
     }
 }
 
-async fn recharge(deps: &Deps, merchant: &MerchantId, id: &OrderId) -> Result<Answer, ApiError> {
+async fn own_order(deps: &Deps, merchant: &MerchantId, id: &OrderId) -> Result<Order, ApiError> {
     let order = deps.store.order(id).await?.filter(|order| order.merchant == *merchant);
-    let order = order.ok_or_else(ApiError::not_found)?;
-    Ok(Answer::ok(order_body(&order)))
+    order.ok_or_else(ApiError::not_found)
+}
+
+async fn recharge(deps: &Deps, merchant: &MerchantId, id: &OrderId) -> Result<Answer, ApiError> {
+    Ok(Answer::ok(order_body(&own_order(deps, merchant, id).await?)))
+}
+
+async fn deliveries(deps: &Deps, merchant: &MerchantId, id: &OrderId) -> Result<Answer, ApiError> {
+    let order = own_order(deps, merchant, id).await?;
+    let rows = deps.store.notices(id).await?;
+    Ok(Answer::ok(deliveries_body(&order, &rows)))
+}
+
+async fn events(deps: &Deps, request: &Request, merchant: &MerchantId) -> Result<Answer, ApiError> {
+    let list = ListEvents::read(request, merchant)?;
+    let part = (list.limit, list.position.as_deref());
+    let Pulled { notices, next, more } =
+        pull(&deps.store, deps.clock.as_ref(), merchant, part).await?;
+    let next = next.map(|position| list.cursor(&position));
+    Ok(Answer::ok(events_body(&notices, next, more)))
 }
 
 async fn explain(deps: &Deps, merchant: &MerchantId, id: &OrderId) -> Result<Answer, ApiError> {

@@ -8,15 +8,14 @@ use recharge_shared::config::Config;
 use recharge_shared::telemetry;
 use status_query::{Deps, handle};
 
+const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests/simulate");
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let config = Config::from_env().await;
-    let deps = Deps {
-        store: config.store()?,
-        auth: config.authenticator()?,
-        clock: Arc::new(SystemClock),
-    };
+    let clock = Arc::new(SystemClock);
+    let deps = Deps { store: config.store()?, auth: config.authenticator()?, clock };
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
     let deps = &deps;
     run(service_fn(move |request: Request| handle(deps, request))).await

@@ -5,7 +5,7 @@
 use aws_smithy_types::base64;
 use lambda_http::Body;
 use recharge_local::functions::HttpFunction;
-use recharge_tests::runtime::{Bench, filed_order, sign_anew};
+use recharge_tests::runtime::{Bench, Running, filed_order, sign_anew};
 use serde_json::json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_status-query");
@@ -15,30 +15,7 @@ async fn the_binary_answers_its_events() {
     let bench = Bench::open().await;
     let mut function = bench.start(BINARY).await;
 
-    let health = function.event("health.json");
-    let answered = function.http(&health).await;
-    assert_eq!((answered.status, answered.json), (200, json!({"status": "ok"})));
-    let openapi = function.event("openapi.json");
-    let answered = function.http(&openapi).await;
-    assert_eq!((answered.status, &answered.json["openapi"]), (200, &json!("3.1.0")));
-    let docs = function.event("docs.json");
-    let answered = function.http(&docs).await;
-    assert_eq!((answered.status, answered.text.starts_with("<!doctype html>")), (200, true));
-    // Binary answers travel to the gateway as base64.
-    let viewer = function.event("docs-viewer.json");
-    let answered = function.invoke(&viewer).await;
-    assert_eq!(
-        (&answered["statusCode"], &answered["isBase64Encoded"]),
-        (&json!(200), &json!(true))
-    );
-    assert_eq!(answered["headers"]["content-encoding"], "gzip");
-    let body: Body = serde_json::from_value(answered["body"].clone()).unwrap();
-    let sent = base64::decode(std::str::from_utf8(&body).unwrap()).unwrap();
-    assert!(sent == include_bytes!("../assets/viewer.js.gz"));
-    let unknown = function.event("unknown-route.json");
-    let answered = function.http(&unknown).await;
-    assert_eq!((answered.status, &answered.json["errorCode"]), (404, &json!("NOT_FOUND")));
-
+    needs_no_signature(&mut function).await;
     let files = [
         "status-order.json",
         "status-balances.json",
@@ -78,6 +55,7 @@ async fn the_binary_answers_its_events() {
     assert_eq!((ledger.status, &entry["orderId"]), (200, &json!(filed_order())));
     assert_eq!((&entry["kind"], &entry["amount"]), (&json!("CREDIT"), &json!(5_000_000)));
 
+    tells_of_notifications(&mut function).await;
     let explained = function.http(&explain).await;
     let said = ["situation", "explanation"].map(|name| explained.json[name].clone());
     assert_eq!(
@@ -90,6 +68,45 @@ async fn the_binary_answers_its_events() {
     assert_eq!((known.status, methods), (200, json!(["trader"])), "where the order was paid");
 
     function.stop().await;
+}
+
+async fn needs_no_signature(function: &mut Running<'_>) {
+    let health = function.event("health.json");
+    let answered = function.http(&health).await;
+    assert_eq!((answered.status, answered.json), (200, json!({"status": "ok"})));
+    let openapi = function.event("openapi.json");
+    let answered = function.http(&openapi).await;
+    assert_eq!((answered.status, &answered.json["openapi"]), (200, &json!("3.1.0")));
+    let docs = function.event("docs.json");
+    let answered = function.http(&docs).await;
+    assert_eq!((answered.status, answered.text.starts_with("<!doctype html>")), (200, true));
+    // Binary answers travel to the gateway as base64.
+    let viewer = function.event("docs-viewer.json");
+    let answered = function.invoke(&viewer).await;
+    assert_eq!(
+        (&answered["statusCode"], &answered["isBase64Encoded"]),
+        (&json!(200), &json!(true))
+    );
+    assert_eq!(answered["headers"]["content-encoding"], "gzip");
+    let body: Body = serde_json::from_value(answered["body"].clone()).unwrap();
+    let sent = base64::decode(std::str::from_utf8(&body).unwrap()).unwrap();
+    assert!(sent == include_bytes!("../assets/viewer.js.gz"));
+    let unknown = function.event("unknown-route.json");
+    let answered = function.http(&unknown).await;
+    assert_eq!((answered.status, &answered.json["errorCode"]), (404, &json!("NOT_FOUND")));
+}
+
+async fn tells_of_notifications(function: &mut Running<'_>) {
+    let mut deliveries = function.event("status-deliveries.json");
+    sign_anew(&mut deliveries);
+    let deliveries = function.http(&deliveries).await;
+    let delivery = &deliveries.json["deliveries"][0];
+    assert_eq!((deliveries.status, &delivery["state"]), (200, &json!("PENDING")));
+    let mut events = function.event("status-events.json");
+    sign_anew(&mut events);
+    let events = function.http(&events).await;
+    let nothing = json!({"events": [], "next": null, "hasMore": false});
+    assert_eq!((events.status, events.json), (200, nothing));
 }
 
 #[tokio::test]

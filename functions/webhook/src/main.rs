@@ -8,6 +8,8 @@ use recharge_shared::config::Config;
 use recharge_shared::telemetry;
 use webhook::{Deps, handle};
 
+const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests/simulate");
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();

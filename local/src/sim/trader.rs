@@ -112,6 +112,11 @@ impl SimTrader {
         self.lock().orders.len()
     }
 
+    /// Whether it has an order under this number.
+    pub fn has(&self, order: &str) -> bool {
+        self.lock().orders.contains_key(order)
+    }
+
     /// How many addresses it has made.
     pub fn addresses_made(&self) -> usize {
         self.lock().users.values().map(|user| user.addresses.len()).sum()

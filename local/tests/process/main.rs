@@ -5,6 +5,7 @@
 
 mod bundle;
 mod kill_nine;
+mod notifications;
 mod refusals;
 mod reviews;
 mod signing;

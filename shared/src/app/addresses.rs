@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::domain::order::ATTEMPT_LEASE;
 use crate::domain::{Deposit, MerchantId, UserId, UserMark};
 use crate::providers::{Answer, Provider};
+use crate::sometimes::sometimes;
 use crate::store::{AddressClaim, AddressOwner, AddressStored, Store, StoreError};
 
 /// How long the creation of addresses belongs to one caller.
@@ -43,7 +44,10 @@ pub async fn addresses(
     let owner = owner(wanted, provider);
     match store.claim_address(owner, wanted.by, (now, now.plus(LEASE))).await? {
         AddressClaim::Known(known) => return Ok(Answer::Done(known)),
-        AddressClaim::Busy => return wait(store, owner).await,
+        AddressClaim::Busy => {
+            sometimes("address: somebody else is at it");
+            return wait(store, owner).await;
+        }
         AddressClaim::Ours => {}
     }
     let mark = UserMark::derive(wanted.merchant, wanted.user);

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::domain::order::Change;
 use crate::domain::{MerchantId, Order, OrderEvent, OrderId, Reason, Step};
 use crate::http::{ApiError, ErrorCode};
+use crate::sometimes::sometimes;
 use crate::store::{Store, StoreError, Written};
 
 use super::submit::log;
@@ -46,6 +47,7 @@ pub async fn cancel(
             log(&order, &cancelled);
             return Ok(cancelled);
         }
+        sometimes("cancel: lost the race");
     }
     Err(StoreError::Busy(format!("order {id} keeps changing")).into())
 }

@@ -9,6 +9,7 @@ use crate::domain::order::{ATTEMPT_LEASE, Birth};
 use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, Order, OrderId, OrderState, TraceId};
 use crate::http::{ApiError, ErrorCode};
 use crate::providers::{Provider, Providers};
+use crate::sometimes::sometimes;
 use crate::store::{Placed, Store, StoreError, Written};
 
 use super::addresses::{Wanted, owner};
@@ -146,7 +147,10 @@ fn reached(
     order: Order,
 ) -> Result<Order, ApiError> {
     match submitted {
-        Err(_) => Ok(order),
+        Err(_) => {
+            sometimes("create: out of time at the provider");
+            Ok(order)
+        }
         Ok(Ok(Submitted { order, not_sent })) if !not_sent || !order.state.is_open() => Ok(order),
         Ok(Ok(_)) => Err(ApiError::provider_unavailable()),
         Ok(Err(error)) => Err(error.into()),
@@ -168,6 +172,7 @@ async fn resume(
             let until = now.plus(ATTEMPT_LEASE);
             let by = context.invocation;
             if context.store.take_over(&order, by, until).await? == Written::Now {
+                sometimes("create: taken on by a retry");
                 order.attempt_until = until;
                 order.attempt_by = by.to_owned();
                 let again = submission(context, provider).again(order.clone());

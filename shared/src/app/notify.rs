@@ -12,13 +12,18 @@ use crate::domain::{Notice, Order, Timestamp, TraceId};
 use crate::http::notice_body;
 use crate::queue::{NotificationMessage, NotificationQueue};
 use crate::secrets::{NotificationKeysDocument, Secret};
-use crate::store::{Attempt, DueNotice, NoticeRow, NoticeState, Store, StoreError, Written};
+use crate::sometimes::sometimes;
+use crate::store::{
+    ASKED_MAX, Attempt, NoticeRow, NoticeState, Standing, Store, StoreError, Written,
+};
+
+use super::events;
 
 /// The part of a refusal that is kept.
 const EXCERPT_BYTES_MAX: usize = 1_024;
 
-/// How long a notice that was handed to the queue has to be tried before it is handed over again.
-const HANDED_OVER_FOR: Duration = Duration::from_secs(900);
+/// In [`Delivered::error`]: the receiver was left alone; no attempt was made.
+pub const SPARED: &str = "spared";
 
 /// A signed notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,18 +94,21 @@ pub async fn notify(
         return Ok(Outcome::Unknown);
     };
     let row = row?;
-    let made = row.as_ref().map_or(0, |row| row.attempts.len());
-    let waits = row.as_ref().is_none_or(|row| row.state == NoticeState::Retrying);
-    let is_next = u32::try_from(made) == Ok(message.made) && waits;
-    if !is_next && !message.again {
+    let Some(try_) = Try::of(row.as_ref(), message) else {
+        sometimes("notice: another copy has done it");
         return Ok(Outcome::AlreadyDone);
+    };
+    if row.is_none() {
+        // Before it is sent: whoever pulls does not wait for a slow receiver.
+        events::list(store, clock, &notice).await?;
     }
     let keys = context.keys.get(clock.now()).await;
     let keys = keys.map_err(|error| StoreError::Busy(error.to_string()))?;
     let keys = keys.current.get(notice.order.merchant.as_str());
     let url = notice.order.callback_url.as_deref().or_else(|| keys?.url());
     let Some(url) = url else {
-        store.record_attempt(&notice, None, (NoticeState::NoAddress, None)).await?;
+        let standing = Standing { state: NoticeState::NoAddress, due_at: None, destination: "" };
+        store.record_attempt(&notice, None, standing).await?;
         return Ok(Outcome::Tried(NoticeState::NoAddress));
     };
     let body = notice_body(&notice);
@@ -120,36 +128,101 @@ pub async fn notify(
         },
     };
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    record(context, (&notice, made), delivered, (at, took_ms)).await
+    record(context, (&notice, try_, url), delivered, (at, took_ms)).await
+}
+
+/// The host, and the port if it is written, that `url` leads to.
+pub fn destination(url: &str) -> &str {
+    url.split('/').nth(2).unwrap_or("")
+}
+
+/// Which attempt is made.
+#[derive(Debug, Clone, Copy)]
+enum Try {
+    /// The next one of the plan, after so many.
+    Planned(usize),
+    /// One beside the plan: somebody has asked for it. It moves the plan only by succeeding.
+    Asked(NoticeState),
+}
+
+impl Try {
+    /// What `message` makes of the row; `None` when there is nothing to do.
+    fn of(row: Option<&NoticeRow>, message: &NotificationMessage) -> Option<Try> {
+        let Some(row) = row else { return (message.made == 0).then_some(Try::Planned(0)) };
+        let made = row.planned();
+        match row.state {
+            NoticeState::Retrying if u32::try_from(made) == Ok(message.made) => {
+                Some(Try::Planned(made))
+            }
+            // There may be an address by now.
+            NoticeState::NoAddress if message.again => Some(Try::Planned(made)),
+            state if message.again && row.asked() < ASKED_MAX => Some(Try::Asked(state)),
+            _ => None,
+        }
+    }
 }
 
 async fn record(
     context: Context<'_>,
-    (notice, made): (&Notice, usize),
+    (notice, try_, url): (&Notice, Try, &str),
     delivered: Delivered,
     (at, took_ms): (Timestamp, u64),
 ) -> Result<Outcome, StoreError> {
     let now = context.clock.now();
-    let (state, due_at) = match delivered.status {
-        200..=299 => (NoticeState::Delivered, None),
+    if delivered.error == SPARED {
+        return put_off(context, (notice, try_, url), now).await;
+    }
+    let (state, due_at) = match (delivered.status, try_) {
+        (200..=299, _) => (NoticeState::Delivered, None),
         // Gone: the receiver wants to hear nothing more.
-        410 => (NoticeState::GivenUp, None),
-        _ => match pause_after(made + 1, &notice.id(), delivered.retry_after) {
-            Some(pause) => (NoticeState::Retrying, Some(now.plus(pause))),
-            None => (NoticeState::GivenUp, None),
-        },
+        (410, _) => (NoticeState::GivenUp, None),
+        (_, Try::Asked(state)) => (state, None),
+        (_, Try::Planned(made)) => {
+            match pause_after(made + 1, &notice.id(), delivered.retry_after) {
+                Some(pause) => {
+                    sometimes("notice: tried again later");
+                    (NoticeState::Retrying, Some(now.plus(pause)))
+                }
+                None => (NoticeState::GivenUp, None),
+            }
+        }
     };
-    let taken = state == NoticeState::Delivered;
+    let taken = matches!(delivered.status, 200..=299);
     let excerpt = if taken { String::new() } else { bounded(delivered.excerpt) };
     let Delivered { status, error, .. } = delivered;
-    let attempt = Attempt { at, status, took_ms, error, excerpt };
+    let asked = matches!(try_, Try::Asked(_));
+    let attempt = Attempt { at, status, took_ms, error, excerpt, asked };
     let (order, id) = (notice.order.id.as_str(), notice.id());
     let (kind, error) = (notice.kind.as_str(), attempt.error.as_str());
     tracing::info!(order, id, kind, status, error, took_ms, state = state.as_str(), "notification");
-    if state == NoticeState::GivenUp {
-        tracing::error!(order, id, kind, attempts = made + 1, "notification given up");
+    if state == NoticeState::GivenUp && !asked {
+        tracing::error!(order, id, kind, "notification given up");
     }
-    context.store.record_attempt(notice, Some(&attempt), (state, due_at)).await?;
+    let stays = asked && !taken && status != 410;
+    let standing = Standing { state, due_at, destination: destination(url) };
+    if stays
+        || context.store.record_attempt(notice, Some(&attempt), standing).await? == Written::Raced
+    {
+        // Somebody else has delivered it meanwhile, or the plan goes on as it was; the attempt was made.
+        context.store.add_attempt(notice, &attempt).await?;
+    }
+    Ok(Outcome::Tried(state))
+}
+
+/// No attempt was made, so none is written down or counted: it is made a little later.
+async fn put_off(
+    context: Context<'_>,
+    (notice, try_, url): (&Notice, Try, &str),
+    now: Timestamp,
+) -> Result<Outcome, StoreError> {
+    let pause = pause_after(1, &notice.id(), None).filter(|_| matches!(try_, Try::Planned(_)));
+    let Some(pause) = pause else {
+        // The message is all that knows of it: it comes again.
+        return Err(StoreError::Busy("the receiver does not answer".to_owned()));
+    };
+    let (state, due_at) = (NoticeState::Retrying, Some(now.plus(pause)));
+    let standing = Standing { state, due_at, destination: destination(url) };
+    context.store.record_attempt(notice, None, standing).await?;
     Ok(Outcome::Tried(state))
 }
 
@@ -181,28 +254,4 @@ pub async fn announce(queue: &NotificationQueue, order: &Order, trace: &TraceId)
         }
     }
     all_sent
-}
-
-/// Hands a due notice over again; whether it did.
-pub async fn hand_over(
-    store: &Store,
-    queue: &NotificationQueue,
-    due: &DueNotice,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let next = now.plus(HANDED_OVER_FOR);
-    if store.postpone_notice(due, next).await? == Written::Raced {
-        return Ok(false);
-    }
-    let Some(row) = store.notice(&due.order, due.sequence).await? else { return Ok(false) };
-    let NoticeRow { attempts, .. } = row;
-    let message = NotificationMessage {
-        trace: TraceId::untraced(),
-        order: due.order.clone(),
-        sequence: due.sequence,
-        made: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-        again: false,
-    };
-    queue.send(&message).await.map_err(|error| StoreError::Busy(error.to_string()))?;
-    Ok(true)
 }

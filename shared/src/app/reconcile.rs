@@ -9,6 +9,7 @@ use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
 use crate::domain::{
@@ -16,27 +17,25 @@ use crate::domain::{
 };
 use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{NotificationQueue, ResolutionMessage, SettlementMessage, SettlementQueue};
+use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
 
-use super::notify::{announce, hand_over};
+use super::hand_over::due_notices;
+use super::notify::announce;
 use super::submit::{Submission, is_half_done, log};
 use super::sweep::Sweep;
 
 const ACTOR: &str = "reconcile-poller";
 /// Orders read from the index at once.
 const PAGE: i32 = 40;
-/// Due notices of a shard that one run hands over.
-const NOTICES_PER_SHARD: i32 = 100;
 /// Decisions of people that one run hands over again.
 const DECISIONS: i32 = 50;
-/// A notice that was not tried this long after its transition was not handed over.
-const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3_600);
 /// How long after its expiry an order may stay open although the provider says that it is paid.
 const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
 /// Orders of one provider that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// No new look starts when less than this is left: four provider calls and the writes around them.
-const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(18);
+pub(super) const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(18);
 /// Unanswered calls in a row after which a provider is left alone for the rest of the run.
 const UNANSWERED_MAX: u32 = 5;
 
@@ -98,44 +97,9 @@ pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: D
             Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
         async move { run.all().await }
     });
-    let others = join(notices(context, deadline), decisions(context));
+    let others = join(due_notices(context, deadline), decisions(context));
     let (reports, (notices, decisions)) = join(join_all(runs), others).await;
     reports.into_iter().fold(notices.plus(decisions), Report::plus)
-}
-
-/// Notices whose next attempt is due, handed to the queue; a bounded number a run, so that the rest of
-/// the run is not kept waiting.
-async fn notices(context: Context<'_>, deadline: Instant) -> Report {
-    let mut report = Report::default();
-    for shard in 0..DUE_SHARDS {
-        let now = context.clock.now();
-        let until = now.plus(context.lookahead);
-        let due = match context.store.due_notices(shard, (until, NOTICES_PER_SHARD)).await {
-            Ok(due) => due,
-            Err(error) => {
-                report.failed += 1;
-                tracing::warn!(shard, %error, "due notices not read");
-                continue;
-            }
-        };
-        for chunk in due.chunks(SIDE_BY_SIDE) {
-            if Instant::now() + LOOK_TAKES_AT_MOST > deadline {
-                return Report { unfinished: true, ..report };
-            }
-            let handed =
-                chunk.iter().map(|due| hand_over(context.store, context.notifications, due, now));
-            for handed in join_all(handed).await {
-                match handed {
-                    Ok(handed) => report.notices += u32::from(handed),
-                    Err(error) => {
-                        report.failed += 1;
-                        tracing::warn!(%error, "due notice not handed over");
-                    }
-                }
-            }
-        }
-    }
-    report
 }
 
 /// Decisions of people that the worker has not carried out: handed to it again.
@@ -292,10 +256,11 @@ impl Run<'_> {
         let planned = self.next_look(&order, now);
         let until_then = planned.unwrap_or_else(|| now.plus(self.last_interval()));
         if self.context.store.reschedule(&order, Some(until_then)).await? == Written::Raced {
+            sometimes("poller: another run has the look");
             return Ok(report);
         }
         let order = Order { due_at: Some(until_then), ..order };
-        report.notices += u32::from(self.announce_anew(&order, now).await?);
+        report.notices += u32::from(self.announce_anew(&order).await?);
         if asks && is_half_done(&order, now) {
             report.resumed += u32::from(self.resume(order).await?);
             return Ok(report);
@@ -307,7 +272,10 @@ impl Run<'_> {
         // A statement that does not settle an order in an hour never will: it is parked.
         let overdue = now.since(order.expires_at) > PROOF_TAKES_AT_MOST;
         match said {
-            Said::Proof if over && !overdue => return Ok(report),
+            Said::Proof if over && !overdue => {
+                sometimes("poller: paid at the last moment");
+                return Ok(report);
+            }
             Said::Proof if !over && planned.is_some() => return Ok(report),
             Said::Unknown if !over || report.failed > 0 => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}
@@ -346,16 +314,19 @@ impl Run<'_> {
     }
 
     /// Whether the latest notice was lost between its commit and the queue; then hands it over.
-    async fn announce_anew(&self, order: &Order, now: Timestamp) -> Result<bool, StoreError> {
-        let Some(notice) = order.last_notice() else { return Ok(false) };
-        if now.since(notice.order.updated_at) > ANNOUNCED_WITHIN {
+    async fn announce_anew(&self, order: &Order) -> Result<bool, StoreError> {
+        if bug::is(Bug::M9) {
             return Ok(false);
         }
+        let Some(notice) = order.last_notice() else { return Ok(false) };
         if self.context.store.notice(&order.id, notice.sequence).await?.is_some() {
             return Ok(false);
         }
         match announce(self.context.notifications, order, &order.trace).await {
-            true => Ok(true),
+            true => {
+                sometimes("poller: announced what was lost");
+                Ok(true)
+            }
             false => Err(StoreError::Busy("the notice was not handed over".to_owned())),
         }
     }
@@ -391,6 +362,7 @@ impl Run<'_> {
             // The order comes due again, and the provider will say the same.
             Err(error) => {
                 report.failed += 1;
+                sometimes("poller: evidence not handed over");
                 tracing::warn!(order = order.id.as_str(), %error, "evidence not handed over");
                 Said::Unknown
             }
@@ -401,6 +373,7 @@ impl Run<'_> {
         let Context { store, clock, invocation, .. } = self.context;
         let until = clock.now().plus(ATTEMPT_LEASE);
         if store.take_over(&order, invocation, until).await? == Written::Raced {
+            sometimes("poller: another has taken the create on");
             return Ok(false);
         }
         let order = Order { attempt_until: until, attempt_by: invocation.to_owned(), ..order };
@@ -436,6 +409,7 @@ impl Run<'_> {
         let soon = now.plus(FIRST_CHECK_AFTER);
         after.due_at = if self.provider.can_query() { after.next_check(now) } else { Some(soon) };
         if self.context.store.advance(order, &after).await? == Written::Raced {
+            sometimes("poller: expiry lost the race");
             return Ok(false);
         }
         log(order, &after);

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::domain::apply::{Birth, credit_user, refuse};
+use crate::domain::apply::{Birth, credit_user, let_go};
 use crate::domain::{
-    Action, Decision, Evidence, MerchantId, Order, Policy, Review, ReviewId, ReviewState, Ruled,
-    Ruling, Source, apply,
+    Action, Decision, Evidence, MerchantId, Order, PaymentFate, Policy, Review, ReviewId,
+    ReviewState, Ruled, Ruling, Source, apply,
 };
 use crate::http::{ApiError, ErrorCode};
 use crate::queue::{ResolutionMessage, SettlementQueue};
@@ -108,10 +108,14 @@ async fn fits(desk: Desk<'_>, review: &Review, action: &Action) -> Result<(), Ap
     if review.owner.as_ref().is_some_and(|(owner, _)| *owner != merchant) {
         return conflict("the money belongs to another merchant");
     }
-    if review.amount.is_none() {
-        return conflict("there is no amount in a currency that could be credited");
+    let meant_for = match &review.evidence.order_id {
+        Some(id) => desk.store.order(id).await?,
+        None => None,
+    };
+    match review.obstacle(action, meant_for.as_ref()) {
+        Some(why) => conflict(why),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Carries a decision out, as the worker.
@@ -127,9 +131,21 @@ pub async fn resolve(
         let Some(ruling) = review.approved(two_from) else {
             return already_carried_out(context, &review).await;
         };
-        let target = match (&ruling.action, &review.evidence.order_id) {
-            (Action::CreditOrder(id), _) | (_, Some(id)) => context.store.order(id).await?,
-            (_, None) => None,
+        let meant_for = match &review.evidence.order_id {
+            Some(id) => context.store.order(id).await?,
+            None => None,
+        };
+        if let Some(why) = review.obstacle(&ruling.action, meant_for.as_ref()) {
+            if let Wrote::Done(settlement) = reopen(context, &review, why).await? {
+                return Ok(settlement);
+            }
+            continue;
+        }
+        let target = match &ruling.action {
+            Action::CreditOrder(id) if review.evidence.order_id.as_ref() != Some(id) => {
+                context.store.order(id).await?
+            }
+            _ => meant_for,
         };
         let wrote = match ruling.action {
             Action::CreditOrder(_) | Action::CreditUser(..) => {
@@ -145,26 +161,30 @@ pub async fn resolve(
     Err(StoreError::Busy(format!("review {id} keeps changing")))
 }
 
-/// A redelivery finds the review closed, but perhaps not the announcement made.
+/// A redelivery finds the review closed, but perhaps not the announcements made.
 async fn already_carried_out(
     context: Context<'_>,
     review: &Review,
 ) -> Result<Settlement, StoreError> {
-    let made = match review.ruling.as_ref().map(|ruling| &ruling.action) {
+    let mut settlement = Settlement::plain(Outcome::AlreadyDone);
+    if !review.state.is_closed() {
+        return Ok(settlement);
+    }
+    let target = match review.ruling.as_ref().map(|ruling| &ruling.action) {
         Some(Action::CreditOrder(id)) => Some(id.clone()),
-        Some(_) | None => review.evidence.order_id.clone(),
-    };
-    let found = match made {
-        Some(id) if review.state.is_closed() => context.store.order(&id).await?,
         _ => None,
     };
-    let payment = found.as_ref().and_then(|order| order.payment(&review.evidence.payment_id));
-    let elsewhere = payment.is_none_or(|p| p.fate == crate::domain::PaymentFate::Elsewhere);
-    let found = match (review.state, elsewhere) {
-        (ReviewState::Credited, true) => context.store.order(&made_by(&review.evidence)).await?,
-        _ => found,
-    };
-    Ok(Settlement { found: found.map(Box::new), ..Settlement::plain(Outcome::AlreadyDone) })
+    let mut touched: Vec<_> =
+        [target, review.evidence.order_id.clone(), Some(made_by(&review.evidence))]
+            .into_iter()
+            .flatten()
+            .collect();
+    touched.dedup();
+    for id in touched {
+        let order = context.store.order(&id).await?;
+        settlement.found.extend(order.filter(|order| !order.state.is_open()));
+    }
+    Ok(settlement)
 }
 
 fn made_by(evidence: &Evidence) -> crate::domain::OrderId {
@@ -194,15 +214,11 @@ async fn credit(
                 (Decision::Make { order, entry, .. }, Some(meant_for))
                     if meant_for.payment(&evidence.payment_id).is_some() =>
                 {
-                    let freed = refuse(meant_for, &evidence, now).map(|mut freed| {
-                        let id = &evidence.payment_id;
-                        if let Some(own) = freed.payments.iter_mut().find(|p| p.id == *id) {
-                            own.fate = crate::domain::PaymentFate::Elsewhere;
-                        }
-                        Box::new(freed)
-                    });
+                    let freed = let_go(meant_for, &evidence, PaymentFate::Elsewhere, now);
                     match freed {
-                        Some(freed) => Decision::Make { order, entry, noted: Some(freed) },
+                        Some(freed) => {
+                            Decision::Make { order, entry, noted: Some(Box::new(freed)) }
+                        }
                         None => Decision::AlreadyDone,
                     }
                 }
@@ -219,17 +235,14 @@ async fn credit(
     match decision {
         Decision::Settle { .. } | Decision::Make { .. } => {
             let decision = (decision, Some(&review.id));
-            let wrote = write(context, (target, whose), &evidence, decision).await?;
-            match wrote {
-                Wrote::Done(Settlement { outcome: Outcome::Parked(_), .. }) => {
-                    // The payment is booked already: with this order or another one.
-                    end(context, review, ReviewState::Rejected, None).await
-                }
+            match write(context, (target, whose), &evidence, decision).await? {
+                // The payment is booked already: with this order or another one.
+                Wrote::Before => end(context, review, ReviewState::Credited, None).await,
                 wrote => Ok(wrote),
             }
         }
         // Somebody was faster, like the provider's own proof: nothing is left to credit.
-        Decision::AlreadyDone => end(context, review, ReviewState::Rejected, None).await,
+        Decision::AlreadyDone => end(context, review, ReviewState::Credited, None).await,
         Decision::Park(reason) | Decision::Note { reason, .. } | Decision::Hold { reason, .. } => {
             reopen(context, review, reason.as_str()).await
         }
@@ -248,7 +261,9 @@ async fn end(
 ) -> Result<Wrote, StoreError> {
     let now = context.clock.now();
     let evidence = Evidence { source: Source::Operator, ..review.evidence.clone() };
-    let freed = order.and_then(|order| refuse(order, &evidence, now));
+    let order = order.filter(|_| review.has_money());
+    let refused = PaymentFate::Refused;
+    let freed = order.and_then(|order| let_go(order, &evidence, refused, now));
     let change = order.zip(freed.as_ref());
     match context.store.end_review(&review.id, (state, now), change).await? {
         Settled::Now => {}
@@ -257,9 +272,9 @@ async fn end(
     let announce = match change {
         Some((before, after)) if before.version != after.version => {
             log(before, after);
-            freed.map(Box::new)
+            freed.into_iter().collect()
         }
-        _ => None,
+        _ => Vec::new(),
     };
     Ok(Wrote::Done(Settlement { announce, ..Settlement::plain(Outcome::AlreadyDone) }))
 }

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::apply::{Birth, deposit};
 use crate::domain::{
-    Decision, Evidence, EvidenceKind, MerchantId, Order, OrderId, ParkReason, PaymentFate, Policy,
-    ProviderName, ReviewId, Source, TraceId, apply,
+    Decision, Evidence, EvidenceKind, MerchantId, Money, Order, OrderId, OrderState, ParkReason,
+    PaymentFate, Policy, ProviderName, ReviewId, Source, Timestamp, TraceId, apply,
 };
 use crate::providers::{Answer, Providers};
 use crate::queue::SettlementMessage;
+use crate::sometimes::sometimes;
 use crate::store::{AddressUser, Booking, OrderWrite, Settled, Store, StoreError, Whose, Written};
 
 use super::merchants::Merchants;
@@ -74,21 +76,21 @@ pub enum Outcome {
 pub struct Settlement {
     /// In a word.
     pub outcome: Outcome,
-    /// The order whose latest notice the merchant must hear of, if this has written it or might have:
+    /// The orders whose latest notices the merchants must hear of, if this has written them or might have:
     /// a commit whose answer was lost looks like one that somebody else has made.
-    pub announce: Option<Box<Order>>,
-    /// The order, when there was nothing left to do.
-    pub found: Option<Box<Order>>,
+    pub announce: Vec<Order>,
+    /// The orders, when there was nothing left to do.
+    pub found: Vec<Order>,
 }
 
 impl Settlement {
     pub(super) fn plain(outcome: Outcome) -> Settlement {
-        Settlement { outcome, announce: None, found: None }
+        Settlement { outcome, announce: Vec::new(), found: Vec::new() }
     }
 
     fn already_done(order: Order, has_raced: bool) -> Settlement {
-        let order = Some(Box::new(order));
-        let (announce, found) = if has_raced { (order, None) } else { (None, order) };
+        let order = vec![order];
+        let (announce, found) = if has_raced { (order, Vec::new()) } else { (Vec::new(), order) };
         Settlement { outcome: Outcome::AlreadyDone, announce, found }
     }
 }
@@ -113,17 +115,26 @@ pub async fn settle(
             }
             _ => None,
         };
-        let (whose, policy) = match (&found, &owner) {
-            (Some(order), _) => {
-                (Whose::of(order), context.policy(&order.provider, &order.merchant).await?)
-            }
-            (None, Some(owner)) => {
-                let whose = Whose { owner: Some((&owner.merchant, &owner.user)), in_order: None };
-                (whose, context.policy(&evidence.provider, &owner.merchant).await?)
-            }
-            (None, None) => (Whose::default(), Policy::default()),
+        let policy = match (&found, &owner) {
+            (Some(order), _) => context.policy(&order.provider, &order.merchant).await?,
+            (None, Some(owner)) => context.policy(&evidence.provider, &owner.merchant).await?,
+            (None, None) => Policy::default(),
         };
         let now = clock.now();
+        let (found, now) = match found {
+            Some(order) if bug::is(Bug::M7) => {
+                let (order, now) = unsettled(order, now);
+                (Some(order), now)
+            }
+            found => (found, now),
+        };
+        let whose = found.as_ref().map_or(whose_address(owner.as_ref()), Whose::of);
+        if bug::is(Bug::M14) {
+            let claim = store.park(evidence, ParkReason::Stale, whose, now).await?;
+            if claim == Written::Raced {
+                return Ok(Settlement::plain(Outcome::AlreadyDone));
+            }
+        }
         let decision = decide((found.as_ref(), owner.as_ref()), message, policy, now);
         if !confirmed && books(&decision) && must_be_confirmed(evidence, policy) {
             match confirm(context, evidence, found.as_ref()).await {
@@ -137,15 +148,42 @@ pub async fn settle(
         match write(context, (found.as_ref(), whose), evidence, (decision, None)).await? {
             Wrote::Done(settlement) => return Ok(settlement),
             Wrote::Before => {
+                if race > 0 {
+                    sometimes("settle: found it done after a race");
+                }
                 return match settled_order(store, found, evidence).await? {
                     Some(order) => Ok(Settlement::already_done(order, race > 0)),
                     None => Ok(Settlement::plain(Outcome::AlreadyDone)),
                 };
             }
-            Wrote::Raced => {}
+            Wrote::Raced => sometimes("settle: lost the race"),
         }
     }
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
+}
+
+/// A settled order as it was before, and when that ended: whoever trusts the request token alone does not
+/// look, and sends the same transaction again.
+fn unsettled(order: Order, now: Timestamp) -> (Order, Timestamp) {
+    let last = order.history.last().filter(|_| order.state == OrderState::Success);
+    let Some((state, at)) = last.map(|last| (last.from, last.at)) else { return (order, now) };
+    let nothing = Money::zero(order.amount.currency());
+    let mut before = Order {
+        state,
+        version: order.version.saturating_sub(1),
+        reason: None,
+        payments: Vec::new(),
+        received: nothing,
+        credited: nothing,
+        due_at: Some(at),
+        ..order
+    };
+    before.history.pop();
+    (before, at)
+}
+
+fn whose_address(owner: Option<&AddressUser>) -> Whose<'_> {
+    Whose { owner: owner.map(|owner| (&owner.merchant, &owner.user)), in_order: None }
 }
 
 fn decide(
@@ -220,7 +258,17 @@ pub(super) async fn write(
             let noted = order.zip(noted.as_deref());
             let write = OrderWrite::New(&made);
             let booking = Booking { order: write, entry: &entry, evidence, noted, review };
-            (store.book(booking).await?, made, Outcome::Settled)
+            let settled = store.book(booking).await?;
+            // An order that let go of the payment may have ended with it.
+            if let (Settled::Now, Some((before, after))) = (settled, noted)
+                && before.version != after.version
+            {
+                log(before, after);
+                let mut settlement = done(None, made, Outcome::Settled);
+                settlement.announce.push(after.clone());
+                return Ok(Wrote::Done(settlement));
+            }
+            (settled, made, Outcome::Settled)
         }
         (Decision::Hold { order: after, reason }, Some(order)) => {
             (store.hold((order, &after), evidence, reason).await?, after, Outcome::Held)
@@ -244,15 +292,29 @@ pub(super) async fn write(
             None,
         ) => return Err(StoreError::Damaged("a decision about no order".to_owned())),
     };
+    came_to(context, (order, whose), evidence, (settled, after, outcome, review)).await
+}
+
+/// What a write came to that may have met one that was made before.
+async fn came_to(
+    context: Context<'_>,
+    (order, whose): (Option<&Order>, Whose<'_>),
+    evidence: &Evidence,
+    (settled, after, outcome, review): (Settled, Box<Order>, Outcome, Option<&ReviewId>),
+) -> Result<Wrote, StoreError> {
     match (settled, outcome) {
         (Settled::Now, _) => Ok(Wrote::Done(done(order, after, outcome))),
+        (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) if review.is_some() => {
+            Ok(Wrote::Before)
+        }
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) => {
             park(context, evidence, ParkReason::SecondPayment, whose).await.map(Wrote::Done)
         }
         // The statement was put aside before, when it could not move the order: now it does.
         (Settled::PaymentTaken, Outcome::Held | Outcome::Parked(_)) => {
             let Some(order) = order else { return Ok(Wrote::Raced) };
-            match store.advance(order, &after).await? {
+            sometimes("settle: held what was parked before");
+            match context.store.advance(order, &after).await? {
                 Written::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
                 Written::Raced => Ok(Wrote::Raced),
             }
@@ -276,7 +338,7 @@ fn done(before: Option<&Order>, after: Box<Order>, outcome: Outcome) -> Settleme
             after.id
         ),
     }
-    Settlement { announce: Some(after), ..Settlement::plain(outcome) }
+    Settlement { announce: vec![*after], ..Settlement::plain(outcome) }
 }
 
 /// Whether the provider itself has to be asked: it was told by a callback alone.

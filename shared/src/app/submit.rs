@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::domain::order::Change;
 use crate::domain::{Deposit, Order, OrderEvent, OrderState, Reason, Step};
 use crate::providers::{Accepted, Answer, Found, Provider};
+use crate::sometimes::sometimes;
 use crate::store::{Store, StoreError, Written};
 
 use super::addresses::{Wanted, addresses, owner};
@@ -71,6 +72,7 @@ impl Submission<'_> {
         match self.provider.query(&order, self.clock.now()).await {
             Answer::Done(Found::Nothing) => self.first(order, known).await,
             Answer::Done(Found::Open(accepted)) => {
+                sometimes("submit: the provider has it already");
                 if known.is_none() && needs_address {
                     return self.put_off(order, false).await;
                 }
@@ -78,6 +80,7 @@ impl Submission<'_> {
             }
             // Money speaks through the settlement queue; here it only says that the provider has it.
             Answer::Done(Found::Proof(_)) => {
+                sometimes("submit: paid before it was written down");
                 if known.is_none() && needs_address {
                     return self.put_off(order, false).await;
                 }
@@ -121,7 +124,10 @@ impl Submission<'_> {
                     order.moved(to, change)
                 }
                 // A callback was faster than the answer: only what the answer adds is written.
-                Step::AlreadyDone | Step::Refuse => order.clone(),
+                Step::AlreadyDone | Step::Refuse => {
+                    sometimes("submit: somebody was faster than the answer");
+                    order.clone()
+                }
             };
             // What clients are told of a closed order never changes afterwards.
             if event == OrderEvent::Accept && next.state.is_open() {
@@ -135,6 +141,7 @@ impl Submission<'_> {
                 log(&order, &next);
                 return Ok(Submitted { order: next, not_sent: false });
             }
+            sometimes("submit: lost the race");
             order = self.reload(&order).await?;
         }
         Ok(Submitted { order, not_sent: false })
@@ -142,6 +149,7 @@ impl Submission<'_> {
 
     /// Ends the attempt without a result, so that the next caller need not wait for its lease.
     async fn put_off(self, order: Order, not_sent: bool) -> Result<Submitted, StoreError> {
+        sometimes(if not_sent { "submit: not sent" } else { "submit: unknown" });
         tracing::warn!(order = order.id.as_str(), not_sent, "not at the provider; goes on later");
         let free = self.clock.now();
         let order = match self.store.take_over(&order, &order.attempt_by, free).await? {

@@ -13,6 +13,7 @@ use super::order::{Change, Order, OrderBooks, PAYMENTS_MAX, Payment, PaymentFate
 use super::policy::{AmountPolicy, Disposal, Policy};
 use super::state::{OrderEvent, OrderState, Reason, Step};
 use super::time::Timestamp;
+use crate::bug::{self, Bug};
 
 /// Why authentic evidence was put aside for a person instead of being booked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +205,7 @@ pub fn deposit(
         }
         EvidenceKind::Paid(_) if evidence.stale => Decision::Park(ParkReason::Stale),
         EvidenceKind::Paid(received) => {
-            make((merchant, user), evidence, received, birth, None, None)
+            make((merchant, user), evidence, received, birth, (None, None))
         }
         EvidenceKind::Declined => Decision::Park(ParkReason::DeclinedLate),
         EvidenceKind::Unlisted => Decision::Park(ParkReason::UnlistedCurrency),
@@ -229,8 +230,7 @@ fn make(
     evidence: &Evidence,
     received: Money,
     birth: &Birth<'_>,
-    meant_for: Option<&Order>,
-    noted: Option<Box<Order>>,
+    (meant_for, noted): (Option<&Order>, Option<Box<Order>>),
 ) -> Decision {
     let (provider, account) = (&evidence.provider, &evidence.account);
     let command = CreateOrder {
@@ -307,6 +307,9 @@ fn paid(
     if evidence.stale {
         return Decision::Park(ParkReason::Stale);
     }
+    if bug::is(Bug::M6) && order.state == OrderState::Expired {
+        return Decision::AlreadyDone;
+    }
     match order.state {
         OrderState::Success if policy.second_payment == Disposal::Credit => {
             elsewhere(order, evidence, received, now)
@@ -370,6 +373,14 @@ fn first_or_next(
     if payments.len() >= PAYMENTS_MAX {
         return Decision::Park(ParkReason::TooMany);
     }
+    let policy = match evidence.source {
+        Source::Query if bug::is(Bug::M15) => Policy {
+            amount: AmountPolicy::CreditReceived,
+            over_payment: Some(Disposal::Credit),
+            ..policy
+        },
+        _ => policy,
+    };
     let verdict = verdict(order, total, policy, late);
     let (event, fate) = match verdict {
         Verdict::Credit => (OrderEvent::Settle, PaymentFate::Credited),
@@ -432,7 +443,7 @@ fn noted(
 fn elsewhere(order: &Order, evidence: &Evidence, received: Money, now: Timestamp) -> Decision {
     let noted = noted(order, evidence, received, PaymentFate::Elsewhere);
     let birth = Birth { trace: &order.trace, now };
-    make((&order.merchant, &order.user), evidence, received, &birth, Some(order), noted)
+    make((&order.merchant, &order.user), evidence, received, &birth, (Some(order), noted))
 }
 
 /// What a person credits of an order in review: everything that waits with it.
@@ -470,9 +481,14 @@ fn credit_review(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision
     }
 }
 
-/// Decides what it does to `order` that a person does not credit what `evidence` brought: the order
-/// afterwards, if it changes.
-pub fn refuse(order: &Order, evidence: &Evidence, now: Timestamp) -> Option<Order> {
+/// Decides what it does to `order` that a person does not credit it what `evidence` brought, which gets
+/// `fate` instead: the order afterwards, if it changes.
+pub fn let_go(
+    order: &Order,
+    evidence: &Evidence,
+    fate: PaymentFate,
+    now: Timestamp,
+) -> Option<Order> {
     let known = order.payment(&evidence.payment_id).map(|payment| payment.fate);
     let with_order = match (order.state, evidence.kind, known) {
         (OrderState::Review, _, Some(PaymentFate::Review))
@@ -484,7 +500,7 @@ pub fn refuse(order: &Order, evidence: &Evidence, now: Timestamp) -> Option<Orde
     for payment in &mut payments {
         let with_it = matches!(payment.fate, PaymentFate::Held | PaymentFate::Review);
         if (with_order && with_it) || (!with_order && payment.id == evidence.payment_id) {
-            payment.fate = PaymentFate::Refused;
+            payment.fate = fate;
         }
     }
     if !with_order {
@@ -504,7 +520,7 @@ pub fn credit_user(
 ) -> Decision {
     match evidence.kind {
         EvidenceKind::Paid(received) if received.minor() > 0 => {
-            make(owner, evidence, received, birth, None, None)
+            make(owner, evidence, received, birth, (None, None))
         }
         _ => Decision::Park(ParkReason::NothingReceived),
     }
@@ -528,8 +544,12 @@ fn incomplete(order: &Order, evidence: &Evidence, reason: Reason, now: Timestamp
 }
 
 fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
-    match order.state.on(OrderEvent::Decline) {
-        Step::Move(_) if order.received.minor() > 0 => {
+    let step = match order.state.on(OrderEvent::Decline) {
+        Step::Refuse if bug::is(Bug::M5) => Step::Move(OrderState::Failed),
+        step => step,
+    };
+    match step {
+        Step::Move(_) if order.received.minor() > 0 && order.state.is_open() => {
             incomplete(order, evidence, Reason::ProviderDeclined, now)
         }
         Step::Move(to) => {

@@ -265,7 +265,7 @@ impl Order {
 
     fn sentence(&self, situation: Situation, now: Timestamp) -> String {
         let (asked, got) = (self.amount.decimal(), self.received.decimal());
-        let (credited, code) = (self.credited.decimal(), self.amount.currency().code());
+        let code = self.amount.currency().code();
         let provider = &self.provider;
         match situation {
             Situation::BeingPlaced => {
@@ -292,6 +292,21 @@ impl Order {
             Situation::TimeOver => {
                 "The time is over; the order expires after one last question.".to_owned()
             }
+            Situation::WaitsForPerson
+            | Situation::Credited
+            | Situation::CreditedOneMoreWaits
+            | Situation::RefusedByPerson => self.of_money(situation),
+            Situation::Refused => format!("{provider} refused the order; no payment has arrived."),
+            Situation::Cancelled | Situation::Expired | Situation::NeverPlaced => {
+                self.of_an_end(situation, now)
+            }
+        }
+    }
+
+    fn of_money(&self, situation: Situation) -> String {
+        let (asked, got) = (self.amount.decimal(), self.received.decimal());
+        let (credited, code) = (self.credited.decimal(), self.amount.currency().code());
+        match situation {
             Situation::WaitsForPerson => {
                 let why = match self.reason {
                     Some(Reason::PaidUnder) => "less arrived than was asked for",
@@ -304,7 +319,14 @@ impl Order {
                 };
                 format!("{got} {code} of {asked} {code} has arrived and waits for a person: {why}.")
             }
-            Situation::Credited => {
+            Situation::RefusedByPerson => {
+                format!("{got} {code} has arrived, and a person has decided not to credit it here.")
+            }
+            Situation::CreditedOneMoreWaits => format!(
+                "{credited} {code} is credited. Another payment has arrived for this order and waits for \
+                 a person."
+            ),
+            _ => {
                 let how = match self.reason {
                     Some(Reason::PaidUnder) => ", less than was asked for",
                     Some(Reason::PaidOver) => ", more than was asked for",
@@ -315,32 +337,22 @@ impl Order {
                 };
                 format!("{credited} {code} is credited{how}.")
             }
-            Situation::CreditedOneMoreWaits => format!(
-                "{credited} {code} is credited. Another payment has arrived for this order and waits for \
-                 a person."
-            ),
-            Situation::Refused => format!("{provider} refused the order; no payment has arrived."),
-            Situation::RefusedByPerson => {
-                format!("{got} {code} has arrived, and a person has decided not to credit it.")
-            }
-            Situation::Cancelled | Situation::Expired | Situation::NeverPlaced => {
-                let what = match situation {
-                    Situation::Cancelled => "The client withdrew the order before any payment.",
-                    Situation::NeverPlaced => {
-                        "The provider could not be reached before time ran out."
-                    }
-                    _ => "No payment was confirmed before time ran out.",
-                };
-                let watched =
-                    self.due_at.is_some() && now.since(self.created_at) < MONITORING_WINDOW;
-                let late = if watched {
-                    "The provider is still asked; money that comes late is not lost."
-                } else {
-                    "A late confirmation of the provider would still be taken."
-                };
-                format!("{what} {late}")
-            }
         }
+    }
+
+    fn of_an_end(&self, situation: Situation, now: Timestamp) -> String {
+        let what = match situation {
+            Situation::Cancelled => "The client withdrew the order before any payment.",
+            Situation::NeverPlaced => "The provider could not be reached before time ran out.",
+            _ => "No payment was confirmed before time ran out.",
+        };
+        let watched = self.due_at.is_some() && now.since(self.created_at) < MONITORING_WINDOW;
+        let late = if watched {
+            "The provider is still asked; money that comes late is not lost."
+        } else {
+            "A late confirmation of the provider would still be taken."
+        };
+        format!("{what} {late}")
     }
 
     fn next_step(

@@ -2,9 +2,11 @@
 //! takes two people; carried out it is by the settlement worker alone.
 
 use super::apply::ParkReason;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, EvidenceKind};
 use super::ids::{MerchantId, OrderId, ReviewId, UserId};
 use super::money::Money;
+use super::order::{Order, Payment, PaymentFate};
+use super::state::OrderState;
 use super::time::Timestamp;
 
 /// What a person wants done.
@@ -160,6 +162,48 @@ impl Review {
             (_, Some(known)) if known.action == new.action => Ruled::Before,
             _ => Ruled::Conflict,
         }
+    }
+
+    /// Why `action` cannot be carried out; `meant_for` is the order that the statement names.
+    pub fn obstacle(&self, action: &Action, meant_for: Option<&Order>) -> Option<&'static str> {
+        let target = match action {
+            Action::Reject | Action::Refund => return None,
+            Action::CreditOrder(id) => Some(id),
+            Action::CreditUser(..) => None,
+        };
+        if self.amount.is_none() {
+            return Some("there is no amount in a currency that could be credited");
+        }
+        let own = &self.evidence.payment_id;
+        let of_order = self.why == ParkReason::Incomplete;
+        let on_order = meant_for.is_some_and(|order| order.payment(own).is_some());
+        let at_home = target.is_some() && meant_for.map(|order| &order.id) == target;
+        if (of_order || on_order) && target.is_some() && !at_home {
+            return Some("the money waits with the order that it was paid for: credit it there");
+        }
+        if target.is_none() && of_order {
+            return Some("these are several payments: credit them with their order");
+        }
+        let others =
+            meant_for.filter(|order| order.state == OrderState::Review).is_some_and(|order| {
+                let waits = |payment: &Payment| {
+                    payment.id != *own
+                        && matches!(payment.fate, PaymentFate::Held | PaymentFate::Review)
+                };
+                on_order && order.payments.iter().any(waits)
+            });
+        let alone = meant_for.and_then(|order| order.payment(own));
+        let with_order = alone.is_some_and(|payment| payment.fate == PaymentFate::Review);
+        if target.is_none() && others && with_order {
+            return Some("other payments wait with the same order: credit them together");
+        }
+        None
+    }
+
+    /// Whether there is money in it that an order may have to let go of.
+    pub const fn has_money(&self) -> bool {
+        matches!(self.evidence.kind, EvidenceKind::Paid(_))
+            || matches!(self.why, ParkReason::Incomplete)
     }
 
     /// Whether two people have to agree.

@@ -51,6 +51,11 @@ impl Answer {
     pub const fn ok(body: Value) -> Answer {
         Answer::Json { status: 200, body, replayed: false }
     }
+
+    /// JSON with 202: it will be done, not here and not yet.
+    pub const fn accepted(body: Value) -> Answer {
+        Answer::Json { status: 202, body, replayed: false }
+    }
 }
 
 /// The trace of a request: the caller's, continued, or the gateway's own request id.

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+mod notices;
+
+pub use notices::*;
+
 /// A whole number of the currency's smallest unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Minor(pub i128);
@@ -415,28 +419,6 @@ pub struct ResolveReview {
     /// Why: 1 to 200 characters, kept with the money.
     #[cfg_attr(feature = "openapi", schema(example = "agreed with the provider"))]
     pub note: String,
-}
-
-/// What a merchant is told of an order: the body of a notification, in the form of Standard Webhooks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Notification {
-    /// `recharge.succeeded` and the like.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// When it happened: RFC 3339, UTC.
-    pub timestamp: String,
-    /// The order as it stood then.
-    pub data: NotificationData,
-}
-
-/// The order in a notification.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotificationData {
-    /// The order.
-    #[serde(flatten)]
-    pub recharge: Recharge,
-    /// Which of the order's notifications it is, from 1: a lower one that comes later is older.
-    pub sequence: u32,
 }
 
 /// One page of orders, newest first.

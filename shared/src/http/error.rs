@@ -2,6 +2,7 @@
 //! in the log.
 
 use crate::providers::Refusal;
+use crate::queue::NotConfirmed;
 use crate::secrets::Unavailable;
 use crate::store::StoreError;
 
@@ -193,6 +194,12 @@ impl From<StoreError> for ApiError {
 
 impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> ApiError {
+        ApiError::unavailable(error.to_string())
+    }
+}
+
+impl From<NotConfirmed> for ApiError {
+    fn from(error: NotConfirmed) -> ApiError {
         ApiError::unavailable(error.to_string())
     }
 }

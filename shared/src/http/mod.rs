@@ -4,6 +4,7 @@ mod answer;
 pub mod body;
 mod cursor;
 mod error;
+mod notice;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod order;
@@ -13,6 +14,7 @@ mod route;
 
 pub use answer::{Answer, File, render, trace_of};
 pub use error::{ApiError, ErrorCode};
+pub use notice::{deliveries_body, events_body, resent_body, sent_again_body};
 pub use order::{
     addresses_body, balances_body, explanation_body, ledger_body, notice_body, order_body,
     orders_body, review_body, reviews_body,

@@ -16,7 +16,7 @@ use crate::domain::{
 use crate::store::{Balance, LedgerLine, LedgerPage};
 
 /// RFC 3339, UTC, whole seconds.
-fn rfc3339(at: Timestamp) -> String {
+pub(super) fn rfc3339(at: Timestamp) -> String {
     DateTime::from_secs(at.secs()).fmt(Format::DateTime).unwrap_or_default()
 }
 
@@ -25,7 +25,7 @@ fn minor(amount: Money) -> Minor {
 }
 
 /// Members keep the order of the type; text, numbers and lists of them cannot fail.
-fn json(body: impl Serialize) -> Value {
+pub(super) fn json(body: impl Serialize) -> Value {
     serde_json::to_value(body).unwrap_or_default()
 }
 
@@ -68,7 +68,11 @@ fn received(order: &Order) -> Vec<ReceivedPayment> {
         payment_id: payment.id.clone(),
         amount: minor(payment.amount),
         dust: payment.dust.map(domain::Dust::text),
-        status: payment.fate.as_str(),
+        status: match (order.state, payment.fate) {
+            // Nobody waits for the rest any more.
+            (OrderState::Review, domain::PaymentFate::Held) => domain::PaymentFate::Review.as_str(),
+            (_, fate) => fate.as_str(),
+        },
         transaction_id: payment.transaction_id.clone(),
         received_at: rfc3339(payment.at),
     };
@@ -208,12 +212,15 @@ fn message(order: &Order) -> &'static str {
 
 /// The body of a notification: the order as it stood then.
 pub fn notice_body(notice: &Notice) -> String {
-    json(Notification {
+    json(notification(notice)).to_string()
+}
+
+pub(super) fn notification(notice: &Notice) -> Notification {
+    Notification {
         kind: notice.kind.as_str(),
         timestamp: rfc3339(notice.order.updated_at),
         data: NotificationData { recharge: recharge(&notice.order), sequence: notice.sequence },
-    })
-    .to_string()
+    }
 }
 
 /// `GET /users/{userId}/balances`.

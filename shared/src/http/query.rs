@@ -44,6 +44,16 @@ pub struct ListLedger {
     scope: Vec<String>,
 }
 
+/// The parameters of `GET /events`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListEvents {
+    /// Entries of the page.
+    pub limit: i32,
+    /// Where to go on.
+    pub position: Option<String>,
+    scope: Vec<String>,
+}
+
 impl ListOrders {
     /// Reads the query of `merchant`'s request.
     pub fn read(request: &Request, merchant: &MerchantId) -> Result<ListOrders, ApiError> {
@@ -70,7 +80,7 @@ impl ListOrders {
             from: given.parsed("from", parse_time, time)?,
             to: given.parsed("to", parse_time, time)?,
             limit: given.limit()?,
-            position: given.position(&scope)?,
+            position: given.position("cursor", &scope)?,
             scope,
         })
     }
@@ -90,7 +100,7 @@ impl ListLedger {
     ) -> Result<ListLedger, ApiError> {
         let given = Parameters::read(request, &["limit", "cursor"])?;
         let scope = ["ledger", merchant.as_str(), user.as_str()].map(str::to_owned).to_vec();
-        Ok(ListLedger { limit: given.limit()?, position: given.position(&scope)?, scope })
+        Ok(ListLedger { limit: given.limit()?, position: given.position("cursor", &scope)?, scope })
     }
 
     /// The cursor for the entries after `position`.
@@ -123,7 +133,7 @@ impl ListReviews {
         let closed = given.parsed("status", word, "must be open or closed")?.unwrap_or(false);
         let which = if closed { "closed" } else { "open" };
         let scope = ["reviews", merchant.as_str(), which].map(str::to_owned).to_vec();
-        let position = given.position(&scope)?;
+        let position = given.position("cursor", &scope)?;
         Ok(ListReviews { closed, limit: given.limit()?, position, scope })
     }
 
@@ -133,7 +143,22 @@ impl ListReviews {
     }
 }
 
-fn borrowed(scope: &[String]) -> Vec<&str> {
+impl ListEvents {
+    /// Reads the query of `merchant`'s request.
+    pub fn read(request: &Request, merchant: &MerchantId) -> Result<ListEvents, ApiError> {
+        let given = Parameters::read(request, &["after", "limit"])?;
+        let scope = ["events", merchant.as_str()].map(str::to_owned).to_vec();
+        let position = given.position("after", &scope)?;
+        Ok(ListEvents { limit: given.limit()?, position, scope })
+    }
+
+    /// The cursor for the events after `position`.
+    pub fn cursor(&self, position: &str) -> String {
+        cursor::seal(&borrowed(&self.scope), position)
+    }
+}
+
+pub(super) fn borrowed(scope: &[String]) -> Vec<&str> {
     scope.iter().map(String::as_str).collect()
 }
 
@@ -177,13 +202,13 @@ impl Parameters {
         Ok(self.parsed("limit", in_range, &issue)?.unwrap_or(LIMIT_DEFAULT))
     }
 
-    fn position(&self, scope: &[String]) -> Result<Option<String>, ApiError> {
+    fn position(&self, name: &str, scope: &[String]) -> Result<Option<String>, ApiError> {
         let open = |text: &str| cursor::open(&borrowed(scope), text);
-        self.parsed("cursor", open, "was not given out for this list")
+        self.parsed(name, open, "was not given out for this list")
     }
 }
 
-fn parse_time(text: &str) -> Option<Timestamp> {
+pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
     let time = DateTime::from_str(text, Format::DateTimeWithOffset).ok()?;
     time.to_millis()
         .ok()

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use super::answer::invocation_of;
 use super::error::{ApiError, ErrorCode};
+use super::{cursor, query};
+use crate::app::resend::Range;
 use crate::domain::{
     Action, CreateOrder, Currency, IdempotencyKey, MerchantId, Money, OrderId, OrderReference,
     ProviderName, UserId,
@@ -25,6 +27,8 @@ pub(super) const EXPIRES_IN_SECS_MIN: u64 = 60;
 pub(super) const EXPIRES_IN_SECS_MAX: u64 = 86_400;
 pub(super) const METADATA_MEMBERS_MAX: usize = 20;
 pub(super) const METADATA_BYTES_MAX: usize = 4_096;
+/// Which events are sent again: those that were given up, or whatever state they are in.
+pub(super) const RESEND_STATES: [&str; 2] = ["GIVEN_UP", "ALL"];
 pub(super) const MEMBERS: [&str; 9] = [
     "userId",
     "amount",
@@ -132,6 +136,43 @@ pub fn resolution(request: &Request, merchant: &MerchantId) -> Result<(Action, S
         _ => Action::Refund,
     };
     Ok((action, note))
+}
+
+/// A part of a merchant's events that is to be sent again, and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resend {
+    /// Which events.
+    pub range: Range,
+    /// Where to go on.
+    pub position: Option<String>,
+    scope: Vec<String>,
+}
+
+impl Resend {
+    /// Reads `POST /events/resend` of `merchant`.
+    pub fn read(request: &Request, merchant: &MerchantId) -> Result<Resend, ApiError> {
+        const TIME: &str = "must be an RFC 3339 time like 2026-01-31T23:59:59Z";
+        let members = members(request, &["from", "to", "state", "cursor"])?;
+        let from = required(&members, "from", query::parse_time, TIME)?;
+        let to = required(&members, "to", query::parse_time, TIME)?;
+        if to <= from {
+            return Err(ApiError::field("to", "must be later than from"));
+        }
+        let all = |word: &str| RESEND_STATES.iter().position(|known| *known == word);
+        let issue = format!("must be one of {}", RESEND_STATES.join(", "));
+        let all = optional(&members, "state", all, &issue)?.unwrap_or(0) == 1;
+        let times = [from, to].map(|time| time.millis().to_string());
+        let mut scope = vec!["resend".to_owned(), merchant.as_str().to_owned()];
+        scope.extend(times.into_iter().chain([all.to_string()]));
+        let open = |text: &str| cursor::open(&query::borrowed(&scope), text);
+        let position = optional(&members, "cursor", open, "was not given out for this range")?;
+        Ok(Resend { range: Range { from, to, all }, position, scope })
+    }
+
+    /// The cursor for the events after `position`.
+    pub fn cursor(&self, position: &str) -> String {
+        cursor::seal(&query::borrowed(&self.scope), position)
+    }
 }
 
 /// Reads a request that says everything by its path: no body, or an empty object.

@@ -28,6 +28,14 @@ pub enum Route {
     Review(ReviewId),
     /// `POST /admin/reviews/{reviewId}/resolve`
     Resolve(ReviewId),
+    /// `GET /recharges/{orderId}/deliveries`
+    Deliveries(OrderId),
+    /// `POST /recharges/{orderId}/notify`
+    Notify(OrderId),
+    /// `GET /events`
+    Events,
+    /// `POST /events/resend`
+    ResendEvents,
     /// `POST /recharges/callback` and `POST /recharges/callback/{provider}`
     Callback(Option<ProviderName>),
     /// `GET /users/{userId}/balances`
@@ -60,6 +68,10 @@ pub fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
         ["admin", "reviews"] => ("GET", Some(Route::Reviews)),
         ["admin", "reviews", id] => ("GET", ReviewId::parse(id).map(Route::Review)),
         ["admin", "reviews", id, "resolve"] => ("POST", ReviewId::parse(id).map(Route::Resolve)),
+        ["recharges", id, "deliveries"] => ("GET", OrderId::parse(id).map(Route::Deliveries)),
+        ["recharges", id, "notify"] => ("POST", OrderId::parse(id).map(Route::Notify)),
+        ["events"] => ("GET", Some(Route::Events)),
+        ["events", "resend"] => ("POST", Some(Route::ResendEvents)),
         ["users", id, "balances"] => ("GET", UserId::parse(id).map(Route::Balances)),
         ["users", id, "ledger"] => ("GET", UserId::parse(id).map(Route::Ledger)),
         ["health"] => ("GET", Some(Route::Health)),
@@ -116,6 +128,12 @@ mod tests {
             &format!("/recharges/{order}/cancel"),
             Ok(Route::Cancel(OrderId::parse(order).unwrap())),
         );
+        let id = OrderId::parse(order).unwrap();
+        let deliveries = Route::Deliveries(id.clone());
+        check(Method::GET, &format!("/recharges/{order}/deliveries"), Ok(deliveries));
+        check(Method::POST, &format!("/recharges/{order}/notify"), Ok(Route::Notify(id)));
+        check(Method::GET, "/events", Ok(Route::Events));
+        check(Method::POST, "/events/resend", Ok(Route::ResendEvents));
         check(Method::GET, "/recharges", Ok(Route::Recharges));
         check(Method::POST, "/recharges/callback", Ok(Route::Callback(None)));
         let trader = ProviderName::parse("trader");
@@ -128,6 +146,8 @@ mod tests {
             (Method::PUT, "/recharges"),
             (Method::GET, "/recharges/callback"),
             (Method::GET, "/recharges/R0123456789ABCDEFGHJKMNPQR/cancel"),
+            (Method::GET, "/recharges/R0123456789ABCDEFGHJKMNPQR/notify"),
+            (Method::GET, "/events/resend"),
             (Method::TRACE, "/recharges"),
             (Method::POST, "/health"),
         ] {

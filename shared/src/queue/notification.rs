@@ -3,12 +3,17 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::{NotConfirmed, Undecodable};
 use crate::domain::{OrderId, TraceId};
 
 const VERSION: u32 = 1;
+
+/// Messages that the queue takes at once.
+const BATCH_MAX: usize = 10;
 
 /// A notice on its way to the notifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +90,33 @@ impl NotificationQueue {
     pub async fn send(&self, message: &NotificationMessage) -> Result<(), NotConfirmed> {
         let request = self.client.send_message().queue_url(&self.url);
         let sent = request.message_body(message.encode()).send().await;
-        let refused = |code: Option<&str>| NotConfirmed(code.unwrap_or("no answer").to_owned());
         sent.map(|_| ()).map_err(|error| refused(error.code()))
     }
+
+    /// Hands many messages over; `Ok` means that the queue has all of them.
+    pub async fn send_all(&self, messages: &[NotificationMessage]) -> Result<(), NotConfirmed> {
+        let batches = messages.chunks(BATCH_MAX).map(|batch| self.send_batch(batch));
+        try_join_all(batches).await.map(drop)
+    }
+
+    async fn send_batch(&self, messages: &[NotificationMessage]) -> Result<(), NotConfirmed> {
+        let entry = |(number, message): (usize, &NotificationMessage)| {
+            let entry = SendMessageBatchRequestEntry::builder().id(number.to_string());
+            entry.message_body(message.encode()).build()
+        };
+        let entries = messages.iter().enumerate().map(entry).collect::<Result<_, _>>();
+        let entries = entries.map_err(|_| refused(Some("entry")))?;
+        let request = self.client.send_message_batch().queue_url(&self.url);
+        let sent = request.set_entries(Some(entries)).send().await;
+        match sent.map_err(|error| refused(error.code()))?.failed().first() {
+            None => Ok(()),
+            Some(failed) => Err(refused(Some(failed.code()))),
+        }
+    }
+}
+
+fn refused(code: Option<&str>) -> NotConfirmed {
+    NotConfirmed(code.unwrap_or("no answer").to_owned())
 }
 
 #[cfg(test)]

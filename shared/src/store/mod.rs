@@ -9,6 +9,7 @@ mod addresses;
 mod bucket;
 mod cancellation;
 mod cursors;
+mod events;
 mod fault;
 mod item;
 mod listing;
@@ -23,8 +24,11 @@ mod users;
 
 pub use addresses::{AddressClaim, AddressOwner, AddressStored, AddressUser};
 pub use bucket::{Take, Taken};
+pub use events::{Listed, ListedPage};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};
-pub use notices::{Attempt, DueNotice, NoticeRow, NoticeState};
+pub use notices::{
+    ASKED_MAX, Attempt, DueNotice, DueNotices, DuePosition, NoticeRow, NoticeState, Standing,
+};
 pub use orders::{Due, Placed, Written};
 pub use parked::Whose;
 pub use reviews::{Known, ReviewPage};

@@ -1,17 +1,17 @@
 //! Notices and their deliveries: one row per notice, written by the notifier alone. A row with something
-//! left to do is in the index `due`; every row is in `owner` under its merchant, by the time of the notice.
+//! left to do is in the index `due`, with its destination, so that the poller can be fair.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use std::collections::HashMap;
 
 use super::fault::{Budget, StoreFault};
 use super::row::{Row, damaged, key, n, number, optional_text, parsed, s, text, time};
-use super::users::owner_at;
 use super::{DUE_SHARDS, Store, StoreError, Written};
-use crate::domain::{MerchantId, Notice, NoticeKind, OrderId, Timestamp};
+use crate::domain::{Notice, NoticeKind, OrderId, Timestamp};
 
-/// The attempts that are kept: all of the plan, and some that were asked for.
-const ATTEMPTS_KEPT: usize = 40;
+/// How often one notice may be sent again because somebody asked for it: its row keeps every attempt, and
+/// stays far below the 400 KB that a row may have.
+pub const ASKED_MAX: usize = 27;
 
 /// Where a notice stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub enum NoticeState {
 }
 
 impl NoticeState {
-    const ALL: [NoticeState; 4] = [
+    /// Every state.
+    pub const ALL: [NoticeState; 4] = [
         NoticeState::Retrying,
         NoticeState::Delivered,
         NoticeState::GivenUp,
@@ -63,6 +64,19 @@ pub struct Attempt {
     pub error: String,
     /// The beginning of a refusal.
     pub excerpt: String,
+    /// Beside the plan: somebody had asked for it.
+    pub asked: bool,
+}
+
+/// Where an attempt leaves a notice.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// Its state.
+    pub state: NoticeState,
+    /// When it is tried next.
+    pub due_at: Option<Timestamp>,
+    /// The host that it goes to.
+    pub destination: &'a str,
 }
 
 /// A notice's row.
@@ -82,6 +96,18 @@ pub struct NoticeRow {
     pub due_at: Option<Timestamp>,
 }
 
+impl NoticeRow {
+    /// Attempts that were made by the plan.
+    pub fn planned(&self) -> usize {
+        self.attempts.iter().filter(|attempt| !attempt.asked).count()
+    }
+
+    /// Attempts that were asked for.
+    pub fn asked(&self) -> usize {
+        self.attempts.len() - self.planned()
+    }
+}
+
 /// A notice that wants delivering.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueNotice {
@@ -91,7 +117,22 @@ pub struct DueNotice {
     pub sequence: u32,
     /// Since when.
     pub due_at: Timestamp,
+    /// The host that it goes to.
+    pub destination: String,
 }
+
+/// A part of what is due in one shard.
+#[derive(Debug, Clone)]
+pub struct DueNotices {
+    /// The notices, those first that have waited longest.
+    pub found: Vec<DueNotice>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<DuePosition>,
+}
+
+/// Where to go on in what is due.
+#[derive(Debug, Clone)]
+pub struct DuePosition(Row);
 
 fn notice_key(order: &OrderId, sequence: u32) -> Row {
     key(&format!("N#{order}"), &format!("{sequence:05}"))
@@ -104,11 +145,6 @@ fn shard(number: u32) -> String {
 
 fn shard_of(order: &OrderId) -> u32 {
     order.as_str().bytes().next_back().map_or(0, |last| u32::from(last) % DUE_SHARDS)
-}
-
-/// The `owner` index key of a merchant's notices.
-fn owner_of(merchant: &MerchantId) -> String {
-    format!("E#{merchant}")
 }
 
 impl Store {
@@ -130,16 +166,27 @@ impl Store {
 
     /// The rows of an order's notices, oldest first.
     pub async fn notices(&self, order: &OrderId) -> Result<Vec<NoticeRow>, StoreError> {
-        let request = self.client.query().table_name(&self.table);
-        let output = request
-            .key_condition_expression("pk = :notices")
-            .expression_attribute_values(":notices", s(format!("N#{order}")))
-            .consistent_read(true)
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send()
-            .await
-            .map_err(|error| StoreFault::of(&error))?;
-        output.items().iter().map(decode).collect()
+        let mut rows = Vec::new();
+        let mut start = None;
+        loop {
+            let request = self.client.query().table_name(&self.table);
+            let output = request
+                .key_condition_expression("pk = :notices")
+                .expression_attribute_values(":notices", s(format!("N#{order}")))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+                .send()
+                .await
+                .map_err(|error| StoreFault::of(&error))?;
+            for row in output.items() {
+                rows.push(decode(row)?);
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(rows);
+            }
+        }
     }
 
     /// Writes down where a notice stands after an attempt, or after none. A delivery that somebody else
@@ -148,49 +195,60 @@ impl Store {
         &self,
         notice: &Notice,
         attempt: Option<&Attempt>,
-        (state, due_at): (NoticeState, Option<Timestamp>),
+        standing: Standing<'_>,
     ) -> Result<Written, StoreError> {
-        let order = &notice.order;
-        let row_key = notice_key(&order.id, notice.sequence);
-        let position = owner_at(order.updated_at, &format!("N#{}#{}", order.id, notice.sequence));
+        let Standing { state, due_at, destination } = standing;
         let mut values = HashMap::from([
             (":state".to_owned(), s(state.as_str())),
             (":kind".to_owned(), s(notice.kind.as_str())),
-            (":owner".to_owned(), s(owner_of(&order.merchant))),
-            (":position".to_owned(), s(position)),
             (":tried".to_owned(), AttributeValue::L(attempt.iter().map(|a| encode(a)).collect())),
             (":none".to_owned(), AttributeValue::L(Vec::new())),
         ]);
-        let mut names = HashMap::from([("#state", "state"), ("#owner", "owner")]);
-        let mut update =
-            "SET #state = :state, kind = :kind, #owner = :owner, ownerAt = :position, \
-                          attempts = list_append(if_not_exists(attempts, :none), :tried)"
-                .to_owned();
+        let mut expression = "SET #state = :state, kind = :kind, \
+                              attempts = list_append(if_not_exists(attempts, :none), :tried)"
+            .to_owned();
         match due_at {
             Some(due_at) => {
                 values.insert(":due".to_owned(), n(due_at.millis()));
-                values.insert(":shard".to_owned(), s(shard(shard_of(&order.id))));
-                update.push_str(", dueAt = :due, dueShard = :shard");
+                values.insert(":shard".to_owned(), s(shard(shard_of(&notice.order.id))));
+                values.insert(":destination".to_owned(), s(destination));
+                expression
+                    .push_str(", dueAt = :due, dueShard = :shard, destination = :destination");
             }
-            None => update.push_str(" REMOVE dueAt, dueShard"),
+            None => expression.push_str(" REMOVE dueAt, dueShard, destination"),
         }
         let condition = if state == NoticeState::Delivered {
             None
         } else {
             values.insert(":delivered".to_owned(), s(NoticeState::Delivered.as_str()));
-            Some("attribute_not_exists(#state) OR #state <> :delivered")
+            Some("attribute_not_exists(#state) OR #state <> :delivered".to_owned())
         };
-        let names: HashMap<String, String> =
-            names.drain().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self.update_notice(notice, Change { expression, condition, values }).await
+    }
+
+    /// Adds an attempt that leaves a notice where it stands.
+    pub async fn add_attempt(
+        &self,
+        notice: &Notice,
+        attempt: &Attempt,
+    ) -> Result<Written, StoreError> {
+        let values =
+            HashMap::from([(":tried".to_owned(), AttributeValue::L(vec![encode(attempt)]))]);
+        let expression = "SET attempts = list_append(attempts, :tried)".to_owned();
+        let condition = Some("attribute_exists(#state)".to_owned());
+        self.update_notice(notice, Change { expression, condition, values }).await
+    }
+
+    async fn update_notice(&self, notice: &Notice, change: Change) -> Result<Written, StoreError> {
         let mut budget = Budget::new();
         loop {
             let request = self.client.update_item().table_name(&self.table);
             let sent = request
-                .set_key(Some(row_key.clone()))
-                .update_expression(&update)
-                .set_condition_expression(condition.map(str::to_owned))
-                .set_expression_attribute_names(Some(names.clone()))
-                .set_expression_attribute_values(Some(values.clone()))
+                .set_key(Some(notice_key(&notice.order.id, notice.sequence)))
+                .update_expression(&change.expression)
+                .set_condition_expression(change.condition.clone())
+                .expression_attribute_names("#state", "state")
+                .set_expression_attribute_values(Some(change.values.clone()))
                 .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
                 .send()
                 .await;
@@ -207,27 +265,33 @@ impl Store {
         }
     }
 
-    /// Notices that are due by `until` in one shard, oldest first, at most `limit`.
+    /// Notices that are due by `until` in one shard after `after`, those first that have waited longest;
+    /// at most `limit`.
     pub async fn due_notices(
         &self,
         shard_number: u32,
         (until, limit): (Timestamp, i32),
-    ) -> Result<Vec<DueNotice>, StoreError> {
+        after: Option<DuePosition>,
+    ) -> Result<DueNotices, StoreError> {
         let request = self.client.query().table_name(&self.table).index_name("due");
         let output = request
             .key_condition_expression("dueShard = :shard AND dueAt <= :until")
             .expression_attribute_values(":shard", s(shard(shard_number)))
             .expression_attribute_values(":until", n(until.millis()))
             .limit(limit)
+            .set_exclusive_start_key(after.map(|DuePosition(start)| start))
             .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
             .send()
             .await
             .map_err(|error| StoreFault::of(&error))?;
         let due = |row: &Row| {
             let (order, sequence) = identity(row)?;
-            Ok(DueNotice { order, sequence, due_at: Timestamp::from_millis(number(row, "dueAt")?) })
+            let due_at = Timestamp::from_millis(number(row, "dueAt")?);
+            let destination = text(row, "destination")?.to_owned();
+            Ok(DueNotice { order, sequence, due_at, destination })
         };
-        output.items().iter().map(due).collect()
+        let found = output.items().iter().map(due).collect::<Result<_, StoreError>>()?;
+        Ok(DueNotices { found, next: output.last_evaluated_key.map(DuePosition) })
     }
 
     /// Takes a due notice and says when it is looked at again should the attempt be lost.
@@ -255,6 +319,13 @@ impl Store {
     }
 }
 
+/// An update of a notice's row; `#state` is its state.
+struct Change {
+    expression: String,
+    condition: Option<String>,
+    values: HashMap<String, AttributeValue>,
+}
+
 fn identity(row: &Row) -> Result<(OrderId, u32), StoreError> {
     let order = parsed(row, "pk", |pk| OrderId::parse(pk.strip_prefix("N#")?))?;
     let sequence = text(row, "sk")?.parse().map_err(|_| damaged(row, "sk"))?;
@@ -265,13 +336,15 @@ fn decode(row: &Row) -> Result<NoticeRow, StoreError> {
     let (order, sequence) = identity(row)?;
     let attempts = row.get("attempts").and_then(|value| value.as_l().ok());
     let attempts = attempts.ok_or_else(|| damaged(row, "attempts"))?;
-    let attempts = attempts.iter().rev().take(ATTEMPTS_KEPT).rev();
     Ok(NoticeRow {
         order,
         sequence,
         kind: parsed(row, "kind", NoticeKind::parse)?,
         state: parsed(row, "state", NoticeState::parse)?,
-        attempts: attempts.map(|value| decode_attempt(row, value)).collect::<Result<_, _>>()?,
+        attempts: attempts
+            .iter()
+            .map(|value| decode_attempt(row, value))
+            .collect::<Result<_, _>>()?,
         due_at: row.contains_key("dueAt").then(|| time(row, "dueAt")).transpose()?,
     })
 }
@@ -287,6 +360,9 @@ fn encode(attempt: &Attempt) -> AttributeValue {
             entry.insert(name.to_owned(), s(text));
         }
     }
+    if attempt.asked {
+        entry.insert("asked".to_owned(), AttributeValue::Bool(true));
+    }
     AttributeValue::M(entry)
 }
 
@@ -298,5 +374,6 @@ fn decode_attempt(row: &Row, value: &AttributeValue) -> Result<Attempt, StoreErr
         took_ms: number(entry, "ms")?,
         error: optional_text(entry, "error").unwrap_or("").to_owned(),
         excerpt: optional_text(entry, "excerpt").unwrap_or("").to_owned(),
+        asked: entry.contains_key("asked"),
     })
 }

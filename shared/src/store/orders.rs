@@ -13,8 +13,10 @@ use super::fault::{Budget, StoreFault};
 use super::item::{Change, change, decode, due_shard, encode, order_key};
 use super::row::{Row, key, n, number, parsed, s, text};
 use super::{Store, StoreError};
+use crate::bug::{self, Bug};
 use crate::domain::hash::{crockford, digest};
 use crate::domain::{MerchantId, Order, OrderId, OrderReference, ProviderName, Timestamp};
+use crate::sometimes::sometimes;
 
 /// What became of a new order.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Store {
         let existing = decode(&row)?;
         // The SDK sends again when an answer is lost, and then meets its own write.
         let own = existing.attempt_by == order.attempt_by && existing.version == order.version;
+        sometimes(if own { "create: met its own write" } else { "create: found the order" });
         Ok(if own { Placed::New } else { Placed::Existing(Box::new(existing)) })
     }
 
@@ -138,7 +141,11 @@ impl Store {
 
     /// Turns `before` into `after`, if the row is still `before`. For changes without money.
     pub async fn advance(&self, before: &Order, after: &Order) -> Result<Written, StoreError> {
-        let Change { update, condition, names, values } = change(before, after);
+        let Change { update, mut condition, names, values } = change(before, after);
+        if bug::is(Bug::M13) && after.state == crate::domain::OrderState::Expired {
+            condition =
+                "attribute_exists(pk) OR #state = :fromState OR #version = :fromVersion".to_owned();
+        }
         self.update(&before.id, &update, &condition, (names, values)).await
     }
 

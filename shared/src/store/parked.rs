@@ -88,7 +88,8 @@ pub(super) fn parked_row(
     put("raw", s(&evidence.raw));
     put("observedAt", n(evidence.observed_at.millis()));
     put("at", n(now.millis()));
-    if let Some(amount) = amount_of(evidence, whose.in_order) {
+    let in_order = whose.in_order.filter(|_| reason == ParkReason::Incomplete);
+    if let Some(amount) = amount_of(evidence, in_order) {
         put("amount", n(amount.minor()));
         put("currency", s(amount.currency().code()));
     }

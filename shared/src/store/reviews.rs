@@ -177,16 +177,7 @@ impl Store {
             "ruledAt = :at",
         ];
         let mut removes = vec!["refusal"];
-        let (merchant, target) = match &ruling.action {
-            Action::CreditOrder(id) => (None, Some(id.as_str())),
-            Action::CreditUser(merchant, user) => (Some(merchant.as_str()), Some(user.as_str())),
-            Action::Reject | Action::Refund => (None, None),
-        };
-        for (value, set, name) in [
-            (merchant, "targetMerchant = :merchant", "targetMerchant"),
-            (target, "target = :target", "target"),
-            (ruling.second.as_ref().map(|(by, _)| by.as_str()), "secondBy = :second", "secondBy"),
-        ] {
+        for (value, set, name) in optional_members(ruling) {
             match value {
                 Some(value) => {
                     let placeholder = set.rsplit(' ').next().unwrap_or_default();
@@ -298,6 +289,21 @@ impl Store {
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
+}
+
+/// The members that a decision may lack: value, what sets it, its name.
+fn optional_members(ruling: &Ruling) -> [(Option<&str>, &'static str, &'static str); 3] {
+    let (merchant, target) = match &ruling.action {
+        Action::CreditOrder(id) => (None, Some(id.as_str())),
+        Action::CreditUser(merchant, user) => (Some(merchant.as_str()), Some(user.as_str())),
+        Action::Reject | Action::Refund => (None, None),
+    };
+    let second = ruling.second.as_ref().map(|(by, _)| by.as_str());
+    [
+        (merchant, "targetMerchant = :merchant", "targetMerchant"),
+        (target, "target = :target", "target"),
+        (second, "secondBy = :second", "secondBy"),
+    ]
 }
 
 fn written(sent: Result<(), (bool, StoreError)>) -> Result<Written, StoreError> {

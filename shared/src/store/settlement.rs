@@ -11,6 +11,7 @@ use super::reviews::{ReviewId, ReviewState};
 use super::row::{Row, bytes, key, n, s};
 use super::users::{balance_key, owner_at, owner_of};
 use super::{Store, StoreError};
+use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
 use crate::domain::{Entry, EntryKind, Evidence, Order, Timestamp};
 
@@ -82,7 +83,16 @@ impl Store {
             OrderWrite::Move(before, _) => before,
             OrderWrite::New(order) => order,
         };
-        let token = transaction_token(entry.kind().as_str(), before, after, evidence);
+        let mut token = transaction_token(entry.kind().as_str(), before, after, evidence);
+        if bug::is(Bug::M1) || bug::is(Bug::M7) {
+            items = items.into_iter().map(unconditional).collect();
+        }
+        if bug::is(Bug::M2) {
+            items[1] = unconditional(items[1].clone());
+        }
+        if bug::is(Bug::M7) {
+            token = super::orders::token(&["settle", &payment_pk(evidence)]);
+        }
         Ok(settled(self.transact("settlement", token, items).await?))
     }
 
@@ -170,7 +180,8 @@ fn transaction_token(what: &str, before: &Order, after: &Order, evidence: &Evide
     let (version, at) = (before.version.to_string(), after.updated_at.millis().to_string());
     let digest = hex::encode(evidence.digest);
     let identity = evidence.identity();
-    token(&[what, before.id.as_str(), &version, &at, &identity, evidence.source.as_str(), &digest])
+    let (source, trace) = (evidence.source.as_str(), after.trace.as_str());
+    token(&[what, before.id.as_str(), &version, &at, &identity, source, &digest, trace])
 }
 
 /// The row of a payment: its key is the payment's identity, for ever.
@@ -210,7 +221,23 @@ fn payment_row(order: &Order, entry: &Entry, evidence: &Evidence) -> Row {
     row
 }
 
+/// The same write with a condition that always holds: what the seeded bugs do.
+fn unconditional(mut item: TransactWriteItem) -> TransactWriteItem {
+    let conditions = [
+        item.put.as_mut().and_then(|put| put.condition_expression.as_mut()),
+        item.update.as_mut().and_then(|update| update.condition_expression.as_mut()),
+    ];
+    for condition in conditions.into_iter().flatten() {
+        condition.insert_str(0, "attribute_exists(pk) OR ");
+    }
+    item
+}
+
 pub(super) fn payment_pk(evidence: &Evidence) -> String {
+    if bug::is(Bug::M2) {
+        let event = hex::encode(evidence.digest);
+        return format!("P#{}#{}#{event}", evidence.provider, evidence.account);
+    }
     format!("P#{}#{}#{}", evidence.provider, evidence.account, evidence.payment_id)
 }
 

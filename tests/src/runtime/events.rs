@@ -23,6 +23,8 @@ pub const CLAIMS: [(&str, &[&str]); 7] = [
             "create-addresses.json",
             "create-order-bad-json.json",
             "create-order.json",
+            "notify-again.json",
+            "resend-events.json",
         ],
     ),
     (
@@ -46,6 +48,8 @@ pub const CLAIMS: [(&str, &[&str]); 7] = [
             "health.json",
             "openapi.json",
             "status-balances.json",
+            "status-deliveries.json",
+            "status-events.json",
             "status-ledger.json",
             "status-list.json",
             "status-order.json",

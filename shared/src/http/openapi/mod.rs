@@ -2,6 +2,7 @@
 //! `request`. Only with the feature `openapi`; the functions carry the finished document as a file.
 
 mod errors;
+mod events;
 mod headers;
 mod operations;
 mod providers;
@@ -14,8 +15,9 @@ mod tests;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder, ServerBuilder};
 
 pub use words::{
-    ClientCan, Currency, EntryKind, ErrorCode, NextStep, OrderId, OrderStatus, ParkReason,
-    PaymentStatus, ProviderSays, Reason, ReviewAction, ReviewId, ReviewStatus, Situation,
+    ClientCan, Currency, DeliveryState, EntryKind, ErrorCode, EventType, NextStep, OrderId,
+    OrderStatus, ParkReason, PaymentStatus, ProviderSays, Reason, ResendState, ReviewAction,
+    ReviewId, ReviewStatus, Situation,
 };
 
 use crate::{domain, http};

@@ -12,11 +12,12 @@ use utoipa::openapi::schema::{KnownFormat, Object, ObjectBuilder, SchemaFormat, 
 use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Paths, Ref, RefOr, Required, Response, ResponseBuilder, Schema};
 
-use super::{errors, headers, providers, schemas, words};
+use super::{errors, events, headers, providers, schemas, words};
 use crate::domain::OrderState;
 use crate::http::query::{LIMIT_DEFAULT, LIMIT_MAX};
 
 const RECHARGES: &str = "Recharges";
+pub(super) const EVENTS: &str = "Events";
 const USERS: &str = "Users";
 const REVIEWS: &str = "Reviews";
 const CALLBACKS: &str = "Provider callbacks";
@@ -27,6 +28,10 @@ pub fn tags() -> Vec<Tag> {
     let tag = |name, text: &str| TagBuilder::new().name(name).description(Some(text)).build();
     vec![
         tag(RECHARGES, "Orders to top up a user's balance. Signed by the merchant."),
+        tag(
+            EVENTS,
+            "What merchants are told of their orders, and what became of it. Signed by the merchant.",
+        ),
         tag(USERS, "What a user holds, and the entries behind it. Signed by the merchant."),
         tag(
             REVIEWS,
@@ -55,6 +60,10 @@ pub fn paths() -> Paths {
         .path("/admin/reviews", get(reviews()))
         .path("/admin/reviews/{reviewId}", get(review()))
         .path("/admin/reviews/{reviewId}/resolve", post(resolve()))
+        .path("/recharges/{orderId}/deliveries", get(events::deliveries()))
+        .path("/recharges/{orderId}/notify", post(events::notify()))
+        .path("/events", get(events::events()))
+        .path("/events/resend", post(events::resend()))
         .path("/users/{userId}/balances", get(balances()))
         .path("/users/{userId}/ledger", get(ledger()))
         .path("/recharges/callback", post(default_callback()))
@@ -66,7 +75,7 @@ pub fn paths() -> Paths {
 }
 
 /// An operation of a client whose key has `scope`.
-fn client(
+pub(super) fn client(
     tag: &str,
     id: &str,
     (summary, description): (&str, &str),
@@ -91,7 +100,7 @@ fn open(tag: &str, id: &str, (summary, description): (&str, &str)) -> OperationB
 }
 
 /// With the refusals of `statuses`, and what every request may carry.
-fn refused(operation: OperationBuilder, statuses: &[u16]) -> Operation {
+pub(super) fn refused(operation: OperationBuilder, statuses: &[u16]) -> Operation {
     let mut operation = operation.parameters(Some(headers::traces()));
     for status in statuses {
         let (status, response) = errors::reference(*status);
@@ -358,7 +367,8 @@ fn file(description: &str, content_type: &str, schema: Object) -> ResponseBuilde
     headers::filed(ResponseBuilder::new().description(description)).content(content_type, content)
 }
 
-fn answer(description: &str, schema: &str, example: Option<Value>) -> RefOr<Response> {
+/// A JSON answer by the name of its schema.
+pub(super) fn answer(description: &str, schema: &str, example: Option<Value>) -> RefOr<Response> {
     let content =
         ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).example(example).build();
     headers::answered(ResponseBuilder::new().description(description))
@@ -367,11 +377,13 @@ fn answer(description: &str, schema: &str, example: Option<Value>) -> RefOr<Resp
         .into()
 }
 
-fn text() -> ObjectBuilder {
+/// Text.
+pub(super) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-fn order_id() -> Parameter {
+/// The order of the path.
+pub(super) fn order_id() -> Parameter {
     path("orderId", "The order.", "RPW1GRR7605SQ5S6QYRBC3CZ4T", Ref::from_schema_name("OrderId"))
 }
 
@@ -395,7 +407,8 @@ fn path(
         .build()
 }
 
-fn query(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
+/// An optional parameter of the query.
+pub(super) fn query(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Query)
@@ -405,7 +418,8 @@ fn query(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Par
         .build()
 }
 
-fn paging() -> [Parameter; 2] {
+/// How long a page is, and where it begins.
+pub(super) fn paging() -> [Parameter; 2] {
     let limit = ObjectBuilder::new()
         .schema_type(Type::Integer)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
@@ -418,7 +432,7 @@ fn paging() -> [Parameter; 2] {
 }
 
 /// An order in `status`, as an example.
-fn order(status: &str) -> Value {
+pub(super) fn order(status: &str) -> Value {
     let (reason, paid, message) = match status {
         "SUCCESS" => (json!("paid_exact"), 5_000_000, "paid and credited"),
         "CANCELLED" => (json!("cancelled_by_client"), 0, "cancelled by the client"),

@@ -1,50 +1,30 @@
 //! The schemas of all bodies, with the limits that requests are held to, and how clients authenticate.
 
 use utoipa::openapi::schema::{
-    AdditionalProperties, ComponentsBuilder, Object, ObjectBuilder, Type,
+    AdditionalProperties, ArrayBuilder, ComponentsBuilder, KnownFormat, Object, ObjectBuilder,
+    SchemaFormat, SchemaType, Type,
 };
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, RefOr, Schema};
+use utoipa::openapi::{Components, Ref, RefOr, Schema};
 
 use super::{errors, providers, words};
 use crate::domain::Currency;
 use crate::egress::URL_BYTES_MAX;
 use crate::http::body::{
-    Balance, Balances, CreateDepositAddresses, CreateRecharge, Decision, DepositAddress,
-    DepositAddresses, Explanation, Ledger, LedgerEntry, LedgerLeg, NextView, Payment, Problem,
-    ProblemDetail, ProviderView, ReceivedPayment, Recharge, RechargePage, ResolveReview, Review,
-    ReviewPage,
+    Balance, Balances, CreateDepositAddresses, CreateRecharge, Decision, Deliveries, Delivery,
+    DeliveryAttempt, DepositAddress, DepositAddresses, Explanation, Ledger, LedgerEntry, LedgerLeg,
+    NextView, Payment, Problem, ProblemDetail, ProviderView, ReceivedPayment, Recharge,
+    RechargePage, ResendEvents, Resent, ResolveReview, Review, ReviewPage, SentAgain,
 };
 use crate::http::request::{
     EXPIRES_IN_SECS_DEFAULT, EXPIRES_IN_SECS_MAX, EXPIRES_IN_SECS_MIN, METADATA_MEMBERS_MAX,
 };
 
-/// Everything that the operations refer to.
-pub fn components() -> Components {
-    let mut builder = ComponentsBuilder::new()
-        .schema_from::<Recharge>()
-        .schema_from::<Payment>()
-        .schema_from::<RechargePage>()
-        .schema_from::<Balances>()
-        .schema_from::<Balance>()
-        .schema_from::<Ledger>()
-        .schema_from::<LedgerEntry>()
-        .schema_from::<LedgerLeg>()
-        .schema_from::<Problem>()
-        .schema_from::<ProblemDetail>()
-        .schema_from::<ReceivedPayment>()
-        .schema_from::<CreateDepositAddresses>()
-        .schema_from::<DepositAddresses>()
-        .schema_from::<DepositAddress>()
-        .schema_from::<Explanation>()
-        .schema_from::<ProviderView>()
-        .schema_from::<NextView>()
-        .schema_from::<ReviewPage>()
-        .schema_from::<Review>()
-        .schema_from::<Decision>()
-        .schema("ResolveReview", resolve_review())
+/// The closed lists and grammars.
+fn of_words() -> ComponentsBuilder {
+    ComponentsBuilder::new()
         .schema_from::<words::PaymentStatus>()
         .schema_from::<words::Situation>()
         .schema_from::<words::ProviderSays>()
@@ -59,9 +39,47 @@ pub fn components() -> Components {
         .schema_from::<words::Reason>()
         .schema_from::<words::EntryKind>()
         .schema_from::<words::ErrorCode>()
+        .schema_from::<words::EventType>()
+        .schema_from::<words::DeliveryState>()
+        .schema_from::<words::ResendState>()
         .schema_from::<words::OrderId>()
+}
+
+/// Everything that the operations refer to.
+pub fn components() -> Components {
+    let mut builder = of_words()
+        .schema_from::<Recharge>()
+        .schema_from::<Payment>()
+        .schema_from::<RechargePage>()
+        .schema_from::<Balances>()
+        .schema_from::<Balance>()
+        .schema_from::<Ledger>()
+        .schema_from::<LedgerEntry>()
+        .schema_from::<LedgerLeg>()
+        .schema_from::<Deliveries>()
+        .schema_from::<Delivery>()
+        .schema_from::<DeliveryAttempt>()
+        .schema_from::<SentAgain>()
+        .schema_from::<ResendEvents>()
+        .schema_from::<Resent>()
+        .schema_from::<Problem>()
+        .schema_from::<ProblemDetail>()
+        .schema_from::<ReceivedPayment>()
+        .schema_from::<CreateDepositAddresses>()
+        .schema_from::<DepositAddresses>()
+        .schema_from::<DepositAddress>()
+        .schema_from::<Explanation>()
+        .schema_from::<ProviderView>()
+        .schema_from::<NextView>()
+        .schema_from::<ReviewPage>()
+        .schema_from::<Review>()
+        .schema_from::<Decision>()
+        .schema("ResolveReview", resolve_review())
         .schema("CreateRecharge", create_recharge())
-        .schema("CancelRecharge", cancel_recharge())
+        .schema("CancelRecharge", nothing())
+        .schema("EventPage", event_page())
+        .schema("Event", event())
+        .schema("EventData", event_data())
         .schema("TraderCallback", providers::trader())
         .schema("StandardEvent", providers::standard())
         .schema("PayProtocolCallback", providers::payprotocol())
@@ -184,7 +202,65 @@ fn limit(object: &mut Object, name: &str, set: impl FnOnce(&mut Object)) {
     }
 }
 
-fn cancel_recharge() -> Object {
+fn event_page() -> Object {
+    let events = ArrayBuilder::new().items(Ref::from_schema_name("Event"));
+    let more = ObjectBuilder::new().schema_type(Type::Boolean);
+    ObjectBuilder::new()
+        .description(Some("One page of events, oldest first."))
+        .property("events", events)
+        .property("next", or_null(
+            "What `after` takes to go on: now, if there is more, or later. `null` before the first event.",
+        ))
+        .property("hasMore", more.description(Some("Whether there is more already.")))
+        .required("events")
+        .required("next")
+        .required("hasMore")
+        .build()
+}
+
+/// A notification's body, and its id.
+fn event() -> Object {
+    let time = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some("When it happened: RFC 3339, UTC."))
+        .examples(["2026-01-01T00:05:00Z"]);
+    let id = "The header `webhook-id` of the notification: keep it to know what comes twice.";
+    let mut object = ObjectBuilder::new()
+        .description(Some("A notification: the members beside `id` are its body."))
+        .property(
+            "id",
+            ObjectBuilder::from(text("msg_4B1W0NZ5Q4X8T2J7C9D3F6G1HK")).description(Some(id)),
+        )
+        .property("type", Ref::from_schema_name("EventType"))
+        .property("timestamp", time)
+        .property("data", Ref::from_schema_name("EventData"));
+    for name in ["id", "type", "timestamp", "data"] {
+        object = object.required(name);
+    }
+    object.build()
+}
+
+/// The order, and which of its notifications it is.
+fn event_data() -> Schema {
+    let RefOr::T(Schema::Object(mut object)) = <Recharge as utoipa::PartialSchema>::schema() else {
+        return Schema::default();
+    };
+    let sequence = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).description(
+        Some("Which of the order's events it is: a lower one that comes later is older."),
+    );
+    object.description = Some("The order as it stood then.".to_owned());
+    object.properties.insert("sequence".to_owned(), sequence.into());
+    object.required.push("sequence".to_owned());
+    object.into()
+}
+
+fn or_null(description: &str) -> ObjectBuilder {
+    let types = SchemaType::from_iter([Type::String, Type::Null]);
+    ObjectBuilder::new().schema_type(types).description(Some(description))
+}
+
+fn nothing() -> Object {
     ObjectBuilder::new()
         .description(Some("Nothing: the path says it all."))
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))

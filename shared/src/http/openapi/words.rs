@@ -7,6 +7,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::store::NoticeState;
 use crate::{domain, http};
 
 macro_rules! word {
@@ -152,6 +153,29 @@ word!(
         .description(Some("A review's id: 26 Crockford base32 digits."))
 );
 word!(
+    /// `type` of an event.
+    EventType,
+    list(domain::NoticeKind::ALL.map(domain::NoticeKind::as_str))
+        .description(Some("What has happened; the order in it says how it stood then."))
+);
+word!(
+    /// `state` of a delivery.
+    DeliveryState,
+    list(delivery_states()).description(Some(
+        "- `PENDING`: not tried yet.\n\
+         - `RETRYING`: tried, to be tried again at `nextAttemptAt`.\n\
+         - `DELIVERED`: a receiver has taken it.\n\
+         - `GIVEN_UP`: nobody took it in three days, or the receiver said `410`.\n\
+         - `NO_ADDRESS`: neither the order nor the merchant has named an address.",
+    ))
+);
+word!(
+    /// `state` of `POST /events/resend`.
+    ResendState,
+    list(http::request::RESEND_STATES)
+        .description(Some("`GIVEN_UP`: what nobody took; `ALL`: whatever became of it."))
+);
+word!(
     /// `errorCode` of a refusal.
     ErrorCode,
     list(http::ErrorCode::ALL.map(http::ErrorCode::as_str))
@@ -182,6 +206,11 @@ pub const PROVIDER: &str = "^[a-z][a-z0-9]{0,31}$";
 pub const IDEMPOTENCY_KEY: &str = "^[!-~]([ -~]{0,253}[!-~])?$";
 /// A trace.
 pub const TRACE_ID: &str = "^[A-Za-z0-9._=;:-]{1,128}$";
+
+fn delivery_states() -> [&'static str; 5] {
+    let [retrying, delivered, given_up, no_address] = NoticeState::ALL.map(NoticeState::as_str);
+    [http::notice::PENDING, retrying, delivered, given_up, no_address]
+}
 
 fn list<const N: usize>(words: [&'static str; N]) -> ObjectBuilder {
     ObjectBuilder::new().enum_values(Some(words)).examples([words[0]])

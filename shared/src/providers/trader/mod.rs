@@ -19,6 +19,7 @@ use tokio::time::Instant;
 pub use settings::{QuerySettings, Settings, SettingsError, SigningProfile, StaleCallbacks};
 pub use signing::{Fields, SIGN, sign, verify};
 
+use crate::bug::{self, Bug};
 use crate::domain::evidence::RAW_BYTES_MAX;
 use crate::domain::{
     Currency, Deposit, Evidence, EvidenceKind, Money, Order, OrderId, Policy, ProviderName, Source,
@@ -286,6 +287,11 @@ impl Provider for Trader {
         ];
         if let Some(url) = &self.settings.notify_url {
             fields.push(("notify_url", url));
+        }
+        let another = bug::is(Bug::M8)
+            .then(|| OrderId::of_payment(&order.provider, &order.account, &order.attempt_by));
+        if let Some(another) = &another {
+            fields[3].1 = another.as_str();
         }
         let path = &self.settings.order_path;
         let envelope = self.call("create_order", path, &fields, now).await;

@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
+mod fairness;
+mod reading;
+
+use recharge_local::call::ApiKey;
 use recharge_local::sim::receiver::{Manner, Received};
 use recharge_local::stack::DEMO_NOTIFICATION_SECRET;
 use recharge_shared::domain::OrderId;
 use recharge_shared::queue::NotificationMessage;
 use recharge_shared::store::{NoticeRow, NoticeState, Store};
-use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
+use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
 
 const MINOR: i64 = 5_000_000;
@@ -40,6 +44,14 @@ async fn hours(world: &World, hours: u64) {
 fn of(received: &[Received], order: &str) -> Vec<Received> {
     let about = |one: &&Received| one.notification.body.contains(order);
     received.iter().filter(about).cloned().collect()
+}
+
+async fn get(world: &World, key: ApiKey<'_>, target: &str) -> Answered {
+    world.send(&world.signed_as(key, ("GET", target), "", "")).await
+}
+
+async fn post(world: &World, target: &str, body: &str) -> Answered {
+    world.send(&world.signed(("POST", target), body, "")).await
 }
 
 #[test]
@@ -155,33 +167,6 @@ fn every_change_that_a_merchant_must_know_is_told_in_order() {
 }
 
 #[test]
-fn many_notices_for_a_dead_receiver_do_not_hold_up_a_healthy_one() {
-    simulate(1, async || {
-        let world = World::new().await;
-        world.receiver.set(CALLBACK_URL, Manner::Hangs);
-        for number in 0..100 {
-            paid(&world, "u_1", &format!("dead-{number}")).await;
-            world.pass(1).await;
-        }
-        let body = json!({"userId": "u_9", "amount": MINOR, "currency": "USDT",
-                          "callbackUrl": "https://healthy.example/hook"});
-        let request = world.signed(("POST", "/recharges"), &body.to_string(), "healthy");
-        let healthy = world.send(&request).await.json["orderId"].as_str().unwrap().to_owned();
-        world.deliver(&world.pay(&healthy, None)).await;
-        world.settle().await;
-        let started = tokio::time::Instant::now();
-        while of(&world.receiver.received(), &healthy).is_empty() {
-            // Lambda runs ten batches side by side.
-            let batches = (0..10).map(|_| world.stack.notify_batch(0));
-            for batch in futures_util::future::join_all(batches).await {
-                batch.unwrap();
-            }
-        }
-        assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
-    });
-}
-
-#[test]
 fn without_an_address_or_a_secret_nothing_leaves_and_nothing_is_lost() {
     simulate(1, async || {
         let world = World::new().await;
@@ -239,4 +224,42 @@ fn messages_about_nothing_are_dropped_and_unreadable_ones_kept() {
         assert_eq!((depth.visible + depth.in_flight, depth.dead), (0, 1));
         assert!(world.receiver.received().is_empty());
     });
+}
+
+#[test]
+fn the_books_are_the_same_with_the_notifier_switched_off() {
+    let play = |told: bool| {
+        simulate(7, async || {
+            let world = World::new().await;
+            let create = async |key: &str| {
+                let created = world.create("u_1", MINOR, key).await;
+                created.json["orderId"].as_str().unwrap().to_owned()
+            };
+            let work = async |minutes: u64| {
+                for _ in 0..minutes {
+                    world.pass(60).await;
+                    world.stack.poll().await.unwrap();
+                    world.settle().await;
+                    if told {
+                        world.notify().await;
+                    }
+                }
+            };
+            world.receiver.set(CALLBACK_URL, Manner::Answers(500, String::new()));
+            paid(&world, "u_1", "paid").await;
+            let lost = create("callback lost").await;
+            world.pay(&lost, None);
+            create("expires").await;
+            let cancelled = create("cancelled").await;
+            post(&world, &format!("/recharges/{cancelled}/cancel"), "").await;
+            work(40).await;
+            world.deliver(&world.pay(&cancelled, None)).await;
+            work(5).await;
+            assert_eq!(world.receiver.received().is_empty(), !told);
+            world.books()
+        })
+    };
+    let books = play(true);
+    assert_eq!(books, play(false));
+    assert_eq!((books.credits.len(), books.violations()), (3, Vec::<String>::new()));
 }

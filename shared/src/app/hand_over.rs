@@ -1,0 +1,153 @@
+//! Handing due notices to the queue, fairly: every destination gets its turn before another gets a second
+//! one, so that a dead receiver with a thousand notices does not hold up a healthy one with one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::domain::{Timestamp, TraceId};
+use crate::queue::NotificationMessage;
+use crate::sometimes::sometimes;
+use crate::store::{DUE_SHARDS, DueNotice, StoreError, Written};
+
+use super::reconcile::{Context, LOOK_TAKES_AT_MOST, Report};
+
+/// Notices that one run hands over: about what ten notifiers can try in a minute.
+const PER_RUN_MAX: usize = 400;
+
+/// Those of them that may go to one destination: the rest is for those who come due meanwhile.
+const PER_DESTINATION_MAX: usize = 200;
+
+/// Entries of the index that are read at once.
+const PAGE: i32 = 1_000;
+
+/// Pages of one shard that a run looks at.
+const PAGES_MAX: usize = 10;
+
+/// Notices that are handed over side by side.
+const SIDE_BY_SIDE: usize = 8;
+
+/// How long a notice that was handed to the queue has to be tried before it is handed over again.
+const HANDED_OVER_FOR: Duration = Duration::from_secs(900);
+
+/// Hands over notices whose next attempt is due; a bounded number, so that the rest of the run is not
+/// kept waiting.
+pub async fn due_notices(context: Context<'_>, deadline: Instant) -> Report {
+    let mut report = Report::default();
+    let now = context.clock.now();
+    let mut found = Vec::new();
+    for shard in 0..DUE_SHARDS {
+        if let Err(error) = read(context, (shard, now), &mut found).await {
+            report.failed += 1;
+            tracing::warn!(shard, %error, "due notices not read");
+        }
+    }
+    for chunk in in_turn(found).chunks(SIDE_BY_SIDE) {
+        if Instant::now() + LOOK_TAKES_AT_MOST > deadline {
+            return Report { unfinished: true, ..report };
+        }
+        for handed in join_all(chunk.iter().map(|due| hand_over(context, due, now))).await {
+            match handed {
+                Ok(handed) => report.notices += u32::from(handed),
+                Err(error) => {
+                    report.failed += 1;
+                    tracing::warn!(%error, "due notice not handed over");
+                }
+            }
+        }
+    }
+    report
+}
+
+async fn read(
+    context: Context<'_>,
+    (shard, now): (u32, Timestamp),
+    found: &mut Vec<DueNotice>,
+) -> Result<(), StoreError> {
+    let until = now.plus(context.lookahead);
+    let mut after = None;
+    for _ in 0..PAGES_MAX {
+        let page = context.store.due_notices(shard, (until, PAGE), after).await?;
+        found.extend(page.found);
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+    tracing::warn!(shard, "more notices are due than one run looks at");
+    Ok(())
+}
+
+/// Those that are handed over, in turn by destination: first the one that has waited longest.
+fn in_turn(mut found: Vec<DueNotice>) -> Vec<DueNotice> {
+    found.sort_by_key(|due| due.due_at);
+    let mut before: BTreeMap<String, usize> = BTreeMap::new();
+    let mut turns: Vec<(usize, DueNotice)> = Vec::new();
+    for due in found {
+        let turn = before.entry(due.destination.clone()).or_default();
+        if *turn < PER_DESTINATION_MAX {
+            turns.push((*turn, due));
+        }
+        *turn += 1;
+    }
+    // Stable: within a turn those stay first that have waited longest.
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.truncate(PER_RUN_MAX);
+    turns.into_iter().map(|(_, due)| due).collect()
+}
+
+/// Hands a due notice over; whether it did.
+async fn hand_over(
+    context: Context<'_>,
+    due: &DueNotice,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let next = now.plus(HANDED_OVER_FOR);
+    if context.store.postpone_notice(due, next).await? == Written::Raced {
+        sometimes("notice: another run hands it over");
+        return Ok(false);
+    }
+    let Some(row) = context.store.notice(&due.order, due.sequence).await? else { return Ok(false) };
+    let message = NotificationMessage {
+        trace: TraceId::untraced(),
+        order: due.order.clone(),
+        sequence: due.sequence,
+        made: u32::try_from(row.planned()).unwrap_or(u32::MAX),
+        again: false,
+    };
+    let sent = context.notifications.send(&message).await;
+    sent.map(|()| true).map_err(|error| StoreError::Busy(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::OrderId;
+
+    fn due(destination: &str, at: i64) -> DueNotice {
+        DueNotice {
+            order: OrderId::parse("R0123456789ABCDEFGHJKMNPQR").unwrap(),
+            sequence: 1,
+            due_at: Timestamp::from_millis(at),
+            destination: destination.to_owned(),
+        }
+    }
+
+    #[test]
+    fn everyone_gets_a_turn_before_anyone_gets_two() {
+        let mut found: Vec<DueNotice> = (0..1_000).map(|at| due("dead", at)).collect();
+        found.extend([due("late", 5_000), due("slow", 4_000), due("late", 6_000)]);
+        let chosen = in_turn(found);
+        let first: Vec<(&str, i64)> =
+            chosen[..5].iter().map(|d| (d.destination.as_str(), d.due_at.millis())).collect();
+        assert_eq!(
+            first,
+            [("dead", 0), ("slow", 4_000), ("late", 5_000), ("dead", 1), ("late", 6_000)]
+        );
+        assert_eq!(chosen.len(), PER_DESTINATION_MAX + 3);
+        let many = (0..1_000).map(|at| due(&format!("host-{at}"), at)).collect();
+        assert_eq!(in_turn(many).len(), PER_RUN_MAX);
+    }
+}

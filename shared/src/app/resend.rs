@@ -1,0 +1,126 @@
+//! Sending notices again that somebody asks for: an order's latest, or what went out in a range of time.
+//! Through the queue, with the ids and bodies that they have.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
+
+use crate::domain::{MerchantId, Notice, OrderId, Timestamp, TraceId};
+use crate::http::{ApiError, ErrorCode};
+use crate::queue::{NotificationMessage, NotificationQueue};
+use crate::store::{ASKED_MAX, Listed, NoticeState, Store, StoreError};
+
+/// The events that one request looks at.
+pub const LOOKED_AT_MAX: usize = 500;
+
+/// Events that are read at once.
+const PAGE: i32 = 100;
+
+/// Rows that are read side by side.
+const SIDE_BY_SIDE: usize = 20;
+
+/// What sending again needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Orders, notices and the list of events.
+    pub store: &'a Store,
+    /// Where notices go.
+    pub queue: &'a NotificationQueue,
+    /// Whose.
+    pub merchant: &'a MerchantId,
+    /// The request's trace.
+    pub trace: &'a TraceId,
+}
+
+/// Which events of a merchant are sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// Listed then or later.
+    pub from: Timestamp,
+    /// Listed before.
+    pub to: Timestamp,
+    /// Those too that were not given up.
+    pub all: bool,
+}
+
+/// What became of a request for a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resent {
+    /// Events looked at.
+    pub looked_at: usize,
+    /// Events handed to the queue.
+    pub resent: usize,
+    /// Where to go on; `None` at the end of the range.
+    pub next: Option<String>,
+}
+
+/// Sends the latest notice of the merchant's order `id` again; the notice.
+pub async fn resend_latest(context: Context<'_>, id: &OrderId) -> Result<Notice, ApiError> {
+    let order = context.store.order(id).await?;
+    let order = order.filter(|order| order.merchant == *context.merchant);
+    let order = order.ok_or_else(ApiError::not_found)?;
+    let Some(notice) = order.last_notice() else {
+        let message = format!("nothing to tell yet: the order is {}", order.state.as_str());
+        return Err(ApiError::new(ErrorCode::Conflict, message));
+    };
+    let row = context.store.notice(id, notice.sequence).await?;
+    if row.is_some_and(|row| row.asked() >= ASKED_MAX) {
+        let message = format!("the notification was sent again {ASKED_MAX} times already");
+        return Err(ApiError::new(ErrorCode::Conflict, message));
+    }
+    context.queue.send(&message(context, id, notice.sequence)).await?;
+    Ok(notice)
+}
+
+/// Sends a part of `range` again, from the position `after` on. What was handed over before the queue
+/// refused is said, with where to go on.
+pub async fn resend_range(
+    context: Context<'_>,
+    range: &Range,
+    after: Option<String>,
+) -> Result<Resent, ApiError> {
+    let mut done = Resent { looked_at: 0, resent: 0, next: after };
+    while done.looked_at < LOOKED_AT_MAX {
+        let times = (range.from, range.to);
+        let store = context.store;
+        let page = store.listed(context.merchant, times, PAGE, done.next.as_deref()).await?;
+        match page_again(context, range.all, &page.found).await {
+            Ok(resent) => done.resent += resent,
+            Err(error) if done.looked_at == 0 => return Err(error),
+            Err(_) => return Ok(done),
+        }
+        done.looked_at += page.found.len();
+        done.next = page.found.last().map(|listed| listed.position.clone()).filter(|_| page.more);
+        if done.next.is_none() {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// Hands over those events of a page that are wanted; how many.
+async fn page_again(context: Context<'_>, all: bool, found: &[Listed]) -> Result<usize, ApiError> {
+    let mut seen = BTreeSet::new();
+    let mut messages = Vec::new();
+    for some in found.chunks(SIDE_BY_SIDE) {
+        let wanted = some.iter().map(|listed| is_wanted(context.store, all, listed));
+        for (listed, wanted) in some.iter().zip(try_join_all(wanted).await?) {
+            // What was listed twice is sent once.
+            if wanted && seen.insert((&listed.order, listed.sequence)) {
+                messages.push(message(context, &listed.order, listed.sequence));
+            }
+        }
+    }
+    context.queue.send_all(&messages).await?;
+    Ok(messages.len())
+}
+
+async fn is_wanted(store: &Store, all: bool, listed: &Listed) -> Result<bool, StoreError> {
+    let row = store.notice(&listed.order, listed.sequence).await?;
+    Ok(row.is_some_and(|row| (all || row.state == NoticeState::GivenUp) && row.asked() < ASKED_MAX))
+}
+
+fn message(context: Context<'_>, order: &OrderId, sequence: u32) -> NotificationMessage {
+    let (trace, order) = (context.trace.clone(), order.clone());
+    NotificationMessage { trace, order, sequence, made: 0, again: true }
+}

@@ -1,0 +1,100 @@
+//! One receiver's silence is not another's: who has many notices, and nobody to take them, holds up nobody.
+
+use std::time::Duration;
+
+use recharge_local::aws::faults::Faults;
+use recharge_local::sim::receiver::Manner;
+use recharge_shared::domain::Timestamp;
+use recharge_tests::World;
+use recharge_tests::world::{CALLBACK_URL, simulate};
+use serde_json::json;
+
+use crate::{MINOR, of, paid, row};
+
+const HEALTHY_URL: &str = "https://healthy.example/hook";
+
+/// A paid order whose notices go to the healthy receiver.
+async fn paid_to_the_healthy(world: &World) -> String {
+    let body = json!({"userId": "u_9", "amount": MINOR, "currency": "USDT",
+                      "callbackUrl": HEALTHY_URL});
+    let request = world.signed(("POST", "/recharges"), &body.to_string(), "healthy");
+    let healthy = world.send(&request).await.json["orderId"].as_str().unwrap().to_owned();
+    world.deliver(&world.pay(&healthy, None)).await;
+    world.settle().await;
+    healthy
+}
+
+/// Runs the schedule and, as Lambda does, ten notifiers side by side, until the healthy receiver has heard
+/// of `order` with `attempts`; how long that took.
+async fn until_heard(world: &World, order: &str, attempts: usize) -> Duration {
+    let started = tokio::time::Instant::now();
+    let heard = || of(&world.receiver.received(), order).len() >= attempts;
+    let notifiers = (0..10).map(|_| async {
+        let functions = world.instance(&Faults::none(world.clock().clone()), 3);
+        while !heard() {
+            if world.stack.notify_batch_with(&functions, 0).await.unwrap() == 0 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    });
+    let schedule = async {
+        while !heard() {
+            world.pass(60).await;
+            world.stack.poll().await.unwrap();
+        }
+    };
+    let notifiers = futures_util::future::join_all(notifiers);
+    let schedule = std::pin::pin!(schedule);
+    futures_util::future::select(std::pin::pin!(notifiers), schedule).await;
+    started.elapsed()
+}
+
+async fn a_thousand_paid(world: &World) {
+    for number in 0..1_000 {
+        paid(world, "u_1", &format!("dead-{number}")).await;
+        // No more than the merchant may create.
+        world.pass(u64::from(number % 40 == 0)).await;
+    }
+}
+
+#[test]
+fn a_thousand_notices_for_a_dead_receiver_do_not_hold_up_a_healthy_one() {
+    simulate(1, async || {
+        let world = World::new().await;
+        world.receiver.set(CALLBACK_URL, Manner::Hangs);
+        a_thousand_paid(&world).await;
+        let healthy = paid_to_the_healthy(&world).await;
+        let took = until_heard(&world, &healthy, 1).await;
+        println!("behind 1000 first notices for a dead receiver: {} s", took.as_secs());
+        assert!(took.as_secs() < 120, "{took:?}");
+    });
+}
+
+#[test]
+fn a_thousand_due_notices_for_a_dead_receiver_do_not_hold_up_a_healthy_one() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for url in [CALLBACK_URL, HEALTHY_URL] {
+            world.receiver.set(url, Manner::Answers(500, String::new()));
+        }
+        a_thousand_paid(&world).await;
+        world.notify().await;
+        // So that it comes due last.
+        world.pass(20).await;
+        let healthy = paid_to_the_healthy(&world).await;
+        world.notify().await;
+        world.receiver.set(CALLBACK_URL, Manner::Hangs);
+        world.receiver.set(HEALTHY_URL, Manner::Answers(200, String::new()));
+        let due_at = row(&world, &healthy).await.due_at.unwrap();
+        world.pass(due_at.since(Timestamp::from_millis(world.clock().now_ms())).as_secs()).await;
+        let took = until_heard(&world, &healthy, 2).await;
+        println!("behind 1000 due notices for a dead receiver: {} s", took.as_secs());
+        assert!(took.as_secs() < 120, "{took:?}");
+        // The others are all tried, by and by, and none is given up for having been left alone.
+        world.receiver.set(CALLBACK_URL, Manner::Answers(200, String::new()));
+        world.let_pass(30).await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
+        let left = world.stack.notification_depth();
+        assert_eq!(left.visible + left.in_flight + left.dead, 0);
+    });
+}

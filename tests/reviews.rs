@@ -1,0 +1,567 @@
+//! Parked money and the people who decide about it: who sees what, who may decide alone, what comes of it,
+//! and that nothing is credited twice or lost on the way. And money that the provider has to confirm.
+
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
+
+use recharge_local::aws::faults::{Call, Fault, Faults};
+use recharge_local::call::{ADMIN_KEYS, API_KEYS};
+use recharge_local::sim::payprotocol::Mode;
+use recharge_local::stack::{Accounts, PAYPROTOCOL, TRADER_KEY, provider_settings};
+use recharge_shared::domain::{
+    AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy, Money,
+    OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId,
+};
+use recharge_shared::queue::{ResolutionMessage, SettlementMessage, SettlementQueue};
+use recharge_shared::store::Store;
+use recharge_tests::world::simulate;
+use recharge_tests::{Answered, World};
+use serde_json::{Value, json};
+
+const MINOR: i64 = 5_000_000;
+/// From here on two people decide.
+const LARGE: i64 = 1_000_000_000;
+
+fn queue(world: &World) -> SettlementQueue {
+    let aws = &world.stack.ground.aws;
+    SettlementQueue::new(aws.sqs(aws.http_client(), 3), world.stack.names.settlement_url.clone())
+}
+
+fn store(world: &World) -> Store {
+    let aws = &world.stack.ground.aws;
+    Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone())
+}
+
+/// The trader's own word, as if it had signed it, about a payment of that id.
+fn paid(world: &World, order: &str, payment_id: &str, minor: i64) -> SettlementMessage {
+    let evidence = Evidence {
+        provider: ProviderName::parse("trader").unwrap(),
+        account: "APPTEST0001".to_owned(),
+        payment_id: payment_id.to_owned(),
+        order_id: OrderId::parse(order),
+        deposit: None,
+        transaction_id: None,
+        user_mark: None,
+        kind: EvidenceKind::Paid(Money::new(minor.into(), Currency::Usdt)),
+        dust: None,
+        source: Source::Callback,
+        stale: false,
+        observed_at: Timestamp::from_millis(world.clock().now_ms()),
+        digest: [7; 32],
+        raw: String::new(),
+    };
+    SettlementMessage { trace: TraceId::parse("test").unwrap(), evidence }
+}
+
+async fn arrive(world: &World, message: &SettlementMessage) {
+    queue(world).send(message).await.unwrap();
+    world.settle().await;
+    world.notify().await;
+}
+
+async fn order(world: &World, user: &str, minor: i64, key: &str) -> String {
+    let created = world.create(user, minor, key).await;
+    created.json["orderId"].as_str().unwrap().to_owned()
+}
+
+async fn send_as(world: &World, key: &str, method: &str, path: &str, body: &Value) -> Answered {
+    let key = ADMIN_KEYS.into_iter().chain(API_KEYS).find(|known| known.id == key).unwrap();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    world.send(&world.signed_as(key, (method, path), &body, "")).await
+}
+
+async fn reviews(world: &World, key: &str) -> Vec<Value> {
+    let listed = send_as(world, key, "GET", "/admin/reviews", &Value::Null).await;
+    assert_eq!(listed.status, 200, "{}", listed.text);
+    listed.json["reviews"].as_array().unwrap().clone()
+}
+
+async fn only_review(world: &World) -> Value {
+    let mut reviews = reviews(world, "operator").await;
+    assert_eq!(reviews.len(), 1, "{reviews:?}");
+    reviews.remove(0)
+}
+
+async fn resolve(world: &World, key: &str, review: &Value, body: &Value) -> Answered {
+    let path = format!("/admin/reviews/{}/resolve", review["reviewId"].as_str().unwrap());
+    let answered = send_as(world, key, "POST", &path, body).await;
+    world.settle().await;
+    world.notify().await;
+    answered
+}
+
+async fn review(world: &World, id: &Value) -> Value {
+    let path = format!("/admin/reviews/{}", id.as_str().unwrap());
+    send_as(world, "operator", "GET", &path, &Value::Null).await.json
+}
+
+/// Status, reason, received, credited; and what became of each payment.
+async fn stands(world: &World, id: &str) -> String {
+    let order = world.order(id).await;
+    let fates = order["payments"].as_array().unwrap().iter();
+    let fates: Vec<&str> = fates.map(|payment| payment["status"].as_str().unwrap()).collect();
+    let [status, reason] = ["status", "reason"].map(|name| order[name].as_str().unwrap_or("-"));
+    let (got, put) = (&order["receivedAmount"], &order["creditedAmount"]);
+    format!("{status} {reason} {got} {put} {}", fates.join(" "))
+}
+
+fn balance(world: &World, user: &str) -> i128 {
+    let key = ("m_demo".to_owned(), user.to_owned(), "USDT".to_owned());
+    world.books().balances.get(&key).map_or(0, |held| held.amount)
+}
+
+async fn sound(world: &World) {
+    world.notify().await;
+    assert_eq!(world.books().violations(), Vec::<String>::new());
+    assert_eq!(world.untold().await, Vec::<String>::new());
+}
+
+fn note(action: &str) -> Value {
+    json!({"action": action, "note": "agreed with the provider"})
+}
+
+fn credit_order(order: &str) -> Value {
+    json!({"action": "credit_order", "orderId": order, "note": "the payer has shown the transfer"})
+}
+
+#[test]
+fn one_person_decides_about_a_small_amount() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 4000000 0 REVIEW");
+        let review_seen = only_review(&world).await;
+        assert_eq!(
+            (&review_seen["takesTwo"], &review_seen["why"]),
+            (&json!(false), &json!("amount_mismatch"))
+        );
+        let decided = resolve(&world, "admin", &review_seen, &credit_order(&order)).await;
+        assert_eq!((decided.status, &decided.json["status"]), (202, &json!("APPROVED")));
+        assert_eq!(stands(&world, &order).await, "SUCCESS manual 4000000 4000000 CREDITED");
+        assert_eq!(
+            (balance(&world, "u_1"), reviews(&world, "operator").await.len()),
+            (4_000_000, 0)
+        );
+        let closed = review(&world, &review_seen["reviewId"]).await;
+        assert_eq!(
+            (&closed["status"], &closed["decision"]["by"]),
+            (&json!("CREDITED"), &json!("admin"))
+        );
+        // Again, and otherwise: nothing more happens.
+        assert_eq!(resolve(&world, "admin", &review_seen, &credit_order(&order)).await.status, 202);
+        let otherwise = resolve(&world, "admin", &review_seen, &note("reject")).await;
+        assert_eq!((otherwise.status, &otherwise.json["errorCode"]), (409, &json!("CONFLICT")));
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        assert_eq!(balance(&world, "u_1"), 4_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn two_people_decide_about_a_large_amount() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", 2 * LARGE, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", LARGE)).await;
+        let seen = only_review(&world).await;
+        assert_eq!(seen["takesTwo"], true);
+        for _ in 0..2 {
+            let first = resolve(&world, "admin", &seen, &credit_order(&order)).await;
+            assert_eq!((first.status, &first.json["status"]), (202, &json!("PROPOSED")));
+        }
+        world.let_pass(3).await;
+        assert_eq!(balance(&world, "u_1"), 0, "one person, however often, is not two");
+        let queued = ResolutionMessage {
+            trace: TraceId::untraced(),
+            review: ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap(),
+        };
+        queue(&world).resolve(&queued).await.unwrap();
+        world.settle().await;
+        assert_eq!(balance(&world, "u_1"), 0, "the message alone decides nothing");
+        let other = resolve(&world, "admin2", &seen, &note("reject")).await;
+        assert_eq!(other.json["status"], "PROPOSED", "another decision is another proposal");
+        let second = resolve(&world, "admin", &seen, &credit_order(&order)).await;
+        assert_eq!(second.json["status"], "PROPOSED");
+        let second = resolve(&world, "admin2", &seen, &credit_order(&order)).await;
+        assert_eq!((second.status, &second.json["status"]), (202, &json!("APPROVED")));
+        assert_eq!(stands(&world, &order).await, "SUCCESS manual 1000000000 1000000000 CREDITED");
+        let closed = review(&world, &seen["reviewId"]).await;
+        let decision = &closed["decision"];
+        assert_eq!((&decision["by"], &decision["second"]), (&json!("admin"), &json!("admin2")));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn money_that_is_not_credited_is_marked_and_its_order_ends() {
+    for (action, status) in [("reject", "REJECTED"), ("refund", "REFUND")] {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Exact).await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            arrive(&world, &paid(&world, &order, "p-1", 1)).await;
+            let seen = only_review(&world).await;
+            assert_eq!(resolve(&world, "admin", &seen, &note(action)).await.status, 202);
+            assert_eq!(stands(&world, &order).await, "FAILED manual 1 0 REFUSED");
+            assert_eq!(review(&world, &seen["reviewId"]).await["status"], status);
+            // The same statement again changes nothing.
+            arrive(&world, &paid(&world, &order, "p-1", 1)).await;
+            assert_eq!(stands(&world, &order).await, "FAILED manual 1 0 REFUSED");
+            assert_eq!(reviews(&world, "operator").await, Vec::<Value>::new());
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn parts_of_an_order_that_ran_out_of_time_are_credited_by_a_person() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 2_000_000)).await;
+        arrive(&world, &paid(&world, &order, "p-2", 1_000_000)).await;
+        assert_eq!(stands(&world, &order).await, "PENDING paid_under 3000000 0 HELD HELD");
+        let cancel = format!("/recharges/{order}/cancel");
+        let cancelled = world.send(&world.signed(("POST", &cancel), "", "")).await;
+        assert_eq!(cancelled.status, 409, "{}", cancelled.text);
+        world.pass(1_800).await;
+        world.let_pass(3).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 3000000 0 REVIEW REVIEW");
+        let seen = only_review(&world).await;
+        assert_eq!((&seen["why"], &seen["amount"]), (&json!("incomplete"), &json!(3_000_000)));
+        resolve(&world, "admin", &seen, &credit_order(&order)).await;
+        assert_eq!(
+            stands(&world, &order).await,
+            "SUCCESS manual 3000000 3000000 CREDITED CREDITED"
+        );
+        assert_eq!(balance(&world, "u_1"), 3_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_second_payment_is_credited_with_an_order_of_its_own_or_to_somebody_else() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        arrive(&world, &paid(&world, &order, "p-3", 7)).await;
+        assert_eq!(
+            stands(&world, &order).await,
+            "SUCCESS paid_exact 5000000 5000000 CREDITED REVIEW REVIEW"
+        );
+        for seen in reviews(&world, "admin").await {
+            let body = match seen["paymentId"].as_str().unwrap() {
+                "p-2" => credit_order(&order),
+                _ => json!({"action": "credit_user", "userId": "u_2", "note": "sent by mistake"}),
+            };
+            assert_eq!(resolve(&world, "admin", &seen, &body).await.status, 202);
+        }
+        assert_eq!(
+            stands(&world, &order).await,
+            "SUCCESS paid_exact 5000000 5000000 CREDITED CREDITED_ELSEWHERE CREDITED_ELSEWHERE"
+        );
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_2")), (10_000_000, 7));
+        assert_eq!(world.books().orders.len(), 3);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn money_without_an_order_is_the_operators_to_see_and_to_give() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let nobody = "R0000000000000000000000000";
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR)).await;
+        assert_eq!(reviews(&world, "admin").await, Vec::<Value>::new());
+        let seen = only_review(&world).await;
+        let path = format!("/admin/reviews/{}", seen["reviewId"].as_str().unwrap());
+        assert_eq!(send_as(&world, "admin", "GET", &path, &Value::Null).await.status, 404);
+        let body =
+            json!({"action": "credit_user", "userId": "u_9", "note": "the payer has called"});
+        assert_eq!(resolve(&world, "admin", &seen, &body).await.status, 404);
+        assert_eq!(
+            send_as(&world, "demo", "GET", "/admin/reviews", &Value::Null).await.status,
+            403
+        );
+        let unknown = resolve(&world, "operator", &seen, &credit_order(nobody)).await;
+        assert_eq!((unknown.status, &unknown.json["errorCode"]), (400, &json!("INVALID_ARGUMENT")));
+        let mut body = body;
+        body["merchant"] = "m_demo".into();
+        assert_eq!(resolve(&world, "operator", &seen, &body).await.status, 202);
+        assert_eq!(balance(&world, "u_9"), MINOR.into());
+        // The provider says it once more: the payment is known for ever.
+        arrive(&world, &paid(&world, nobody, "p-1", MINOR)).await;
+        assert_eq!(balance(&world, "u_9"), MINOR.into());
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_merchants_admin_gives_nothing_to_another_merchant() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        let seen = only_review(&world).await;
+        let other =
+            json!({"action": "credit_user", "userId": "u_1", "merchant": "m_demo2", "note": "x"});
+        assert_eq!(resolve(&world, "admin", &seen, &other).await.status, 400);
+        assert_eq!(resolve(&world, "operator", &seen, &other).await.status, 409);
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+    });
+}
+
+#[test]
+fn a_decision_that_was_not_handed_over_is_carried_out_all_the_same() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        let seen = only_review(&world).await;
+        let faults = Faults::new(world.clock().clone(), |call: &Call| {
+            if call.operation == "SendMessage" { Fault::RequestLost } else { Fault::None }
+        });
+        let functions = world.instance(&faults, 1);
+        let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+        let body = credit_order(&order).to_string();
+        let request = world.signed_as(ADMIN_KEYS[0], ("POST", &path), &body, "");
+        assert_eq!(world.send_to(&functions, &request).await.status, 202);
+        world.settle().await;
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        world.let_pass(3).await;
+        assert_eq!(balance(&world, "u_1"), i128::from(2 * MINOR));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_person_and_the_provider_credit_one_payment_once() {
+    // The same payment, parked as too old: a person credits it while its fresh confirmation comes.
+    for seed in 0..12 {
+        simulate(seed, async || {
+            let world = World::new().await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            let mut stale = paid(&world, &order, "p-1", MINOR);
+            stale.evidence.stale = true;
+            arrive(&world, &stale).await;
+            let seen = only_review(&world).await;
+            let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+            let body = credit_order(&order);
+            let fresh = paid(&world, &order, "p-1", MINOR);
+            let queue = queue(&world);
+            let slow = Faults::with_latency(
+                world.clock().clone(),
+                |_| Fault::None,
+                |_| fastrand::u64(0..12),
+            );
+            let functions = world.instance(&slow, 3);
+            let one = world.stack.settle_batch_with(&functions, 0);
+            queue.send(&fresh).await.unwrap();
+            let (decided, settled) =
+                futures_util::future::join(send_as(&world, "admin", "POST", &path, &body), one)
+                    .await;
+            assert_eq!((decided.status, settled.is_ok()), (202, true));
+            world.let_pass(3).await;
+            assert_eq!(world.books().credits.len(), 1, "seed {seed}");
+            assert_eq!(balance(&world, "u_1"), MINOR.into());
+            assert_eq!(reviews(&world, "operator").await, Vec::<Value>::new());
+            sound(&world).await;
+        });
+    }
+}
+
+async fn set_policy(world: &World, amount: AmountPolicy) {
+    let policy = MerchantPolicy { amount: Some(amount), ..MerchantPolicy::default() };
+    let merchant = Merchant { policy, ..Merchant::default() };
+    store(world).set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+}
+
+/// A bundle whose providers have to confirm every amount from 5 USDT on.
+async fn cautious() -> World {
+    let urls = ("http://trader.invalid", "https://recharge.invalid/recharges/callback/trader");
+    let settings = provider_settings(urls, "http://payprotocol.invalid");
+    let mut settings: Value = serde_json::from_str(&settings).unwrap();
+    for name in ["trader", PAYPROTOCOL] {
+        settings[name]["policy"] = json!({"amount": "credit_received", "confirm_from": 5_000_000});
+    }
+    let keys = json!({"trader": {"key": TRADER_KEY},
+        PAYPROTOCOL: {"key": "pp-test-secret-0123456789abcdef"}});
+    let accounts = Accounts { settings, keys, default: "trader".to_owned() };
+    World::with(
+        Some(accounts),
+        |trader| std::sync::Arc::new(trader.outbound()),
+        |receiver| std::sync::Arc::new(receiver.clone()),
+    )
+    .await
+}
+
+#[test]
+fn a_validly_signed_lie_above_the_threshold_is_never_credited() {
+    simulate(1, async || {
+        let world = cautious().await;
+        // Nobody has paid, but somebody has our keys.
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, &order, MINOR)).await;
+        assert_eq!(
+            (balance(&world, "u_1"), &only_review(&world).await["why"]),
+            (0, &json!("unconfirmed"))
+        );
+        world.let_pass(3).await;
+        assert_eq!(world.order(&order).await["status"], "PENDING");
+        // The payer pays: what the provider itself says is credited, and the lie is of no use.
+        let callback = world.pay(&order, None);
+        world.deliver(&callback).await;
+        world.settle().await;
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        assert_eq!(only_review(&world).await["booked"], true);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn below_the_threshold_a_callback_is_enough() {
+    simulate(1, async || {
+        let world = cautious().await;
+        let order = order(&world, "u_1", 4_000_000, "k-1").await;
+        arrive(&world, &paid(&world, &order, &order, 4_000_000)).await;
+        assert_eq!(balance(&world, "u_1"), 4_000_000);
+    });
+}
+
+#[test]
+fn a_large_deposit_waits_for_a_provider_that_does_not_answer() {
+    simulate(1, async || {
+        let world = cautious().await;
+        let path = "/users/u_1/deposit-addresses";
+        let body = json!({"paymentMethod": PAYPROTOCOL}).to_string();
+        let made = world.send(&world.signed(("POST", path), &body, "")).await;
+        let addresses = made.json["addresses"].as_array().unwrap();
+        let tron = addresses.iter().find(|one| one["network"] == "TRON").unwrap();
+        let deposited = world.deposit(tron["address"].as_str().unwrap(), "25");
+        world.payprotocol.set_mode(Mode::Down);
+        let callback = deposited.callback.clone().unwrap();
+        assert_eq!(world.deliver_payprotocol(&callback).await.text, "success");
+        world.settle().await;
+        world.let_pass(5).await;
+        assert_eq!((balance(&world, "u_1"), world.books().parked), (0, 0));
+        world.payprotocol.set_mode(Mode::Ok);
+        world.let_pass(5).await;
+        assert_eq!((balance(&world, "u_1"), world.books().parked), (25_000_000, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_deposit_of_which_the_provider_says_another_amount_is_never_credited() {
+    simulate(1, async || {
+        let world = cautious().await;
+        let body = json!({"paymentMethod": PAYPROTOCOL}).to_string();
+        let path = "/users/u_1/deposit-addresses";
+        let made = world.send(&world.signed(("POST", path), &body, "")).await;
+        let address = made.json["addresses"][0]["address"].as_str().unwrap().to_owned();
+        world.payprotocol.set_mode(Mode::WrongAmount);
+        let deposited = world.deposit(&address, "25");
+        world.deliver_payprotocol(&deposited.callback.unwrap()).await;
+        world.settle().await;
+        assert_eq!(balance(&world, "u_1"), 0);
+        assert_eq!(only_review(&world).await["why"], "unconfirmed");
+    });
+}
+
+#[test]
+fn a_refusal_that_comes_to_an_order_in_review_takes_no_money_with_it() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 1)).await;
+        let mut declined = paid(&world, &order, "p-1", 1);
+        declined.evidence.kind = EvidenceKind::Declined;
+        arrive(&world, &declined).await;
+        let all = reviews(&world, "admin").await;
+        let declined = all.iter().find(|review| review["why"] == "declined_late").unwrap();
+        assert_eq!(declined["amount"], Value::Null);
+        assert_eq!(resolve(&world, "admin", declined, &credit_order(&order)).await.status, 409);
+        assert_eq!(resolve(&world, "admin", declined, &note("reject")).await.status, 202);
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 1 0 REVIEW");
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn money_that_waits_with_an_order_is_not_given_to_another_one() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let [x, y] =
+            [order(&world, "u_1", MINOR, "k-1").await, order(&world, "u_2", MINOR, "k-2").await];
+        for (order, payment) in [(&x, "p-1"), (&y, "p-2")] {
+            arrive(&world, &paid(&world, order, payment, 2_000_000)).await;
+        }
+        world.pass(1_800).await;
+        world.let_pass(3).await;
+        for seen in reviews(&world, "admin").await {
+            let other = if seen["orderId"] == x.as_str() { &y } else { &x };
+            assert_eq!(resolve(&world, "admin", &seen, &credit_order(other)).await.status, 409);
+            let to_user = json!({"action": "credit_user", "userId": "u_3", "note": "x"});
+            assert_eq!(resolve(&world, "admin", &seen, &to_user).await.status, 409);
+            let own = seen["orderId"].as_str().unwrap();
+            assert_eq!(resolve(&world, "admin", &seen, &credit_order(own)).await.status, 202);
+        }
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_2")), (2_000_000, 2_000_000));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn one_payment_of_several_is_not_taken_out_of_an_order_in_review() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let policy = MerchantPolicy {
+            amount: Some(AmountPolicy::Accumulate),
+            over_payment: Some(recharge_shared::domain::Disposal::Review),
+            ..MerchantPolicy::default()
+        };
+        let merchant = Merchant { policy, ..Merchant::default() };
+        store(&world).set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 2_000_000)).await;
+        arrive(&world, &paid(&world, &order, "p-2", 9_000_000)).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_over 11000000 0 REVIEW REVIEW");
+        let seen = only_review(&world).await;
+        let to_user = json!({"action": "credit_user", "userId": "u_3", "note": "x"});
+        assert_eq!(resolve(&world, "admin", &seen, &to_user).await.status, 409);
+        assert_eq!(resolve(&world, "admin", &seen, &credit_order(&order)).await.status, 202);
+        assert_eq!(
+            stands(&world, &order).await,
+            "SUCCESS manual 11000000 11000000 CREDITED CREDITED"
+        );
+        assert_eq!(balance(&world, "u_1"), 11_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn money_in_review_is_moved_to_a_user_and_its_order_ends() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 3_000_000)).await;
+        let seen = only_review(&world).await;
+        let to_user = json!({"action": "credit_user", "userId": "u_3", "note": "of the brother"});
+        assert_eq!(resolve(&world, "admin", &seen, &to_user).await.status, 202);
+        assert_eq!(stands(&world, &order).await, "FAILED manual 3000000 0 CREDITED_ELSEWHERE");
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_3")), (0, 3_000_000));
+        arrive(&world, &paid(&world, &order, "p-1", 3_000_000)).await;
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_3")), (0, 3_000_000));
+        sound(&world).await;
+    });
+}
