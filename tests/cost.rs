@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
 use recharge_local::aws::faults::{Faults, LogEntry, Units};
+use recharge_local::call::ADMIN_KEYS;
+use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
+use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
+use recharge_shared::store::Store;
 use recharge_tests::World;
 use recharge_tests::world::{Answered, simulate};
 
@@ -192,4 +196,64 @@ async fn create(world: &World, run: impl Fn() -> (Functions, Faults)) -> Answere
     bill.print("replay, with the bucket paid for four creates");
     assert!(bill.writes() <= 1, "{:#?}", bill.table);
     created
+}
+
+/// What one request costs a new instance; at most that many write units and halves of read units.
+async fn ask(world: &World, what: &str, request: &Incoming, most: (u64, u64)) -> Answered {
+    let faults = Faults::none(world.clock().clone());
+    let answered = world.send_to(&world.instance(&faults, 3), request).await;
+    let bill = Bill::of(&faults);
+    bill.print(what);
+    assert!(bill.writes() <= most.0 && bill.read_halves() <= most.1, "{what}: {:#?}", bill.table);
+    answered
+}
+
+/// The same for the one message in the settlement queue.
+async fn work(world: &World, what: &str, most: (u64, u64)) {
+    let faults = Faults::none(world.clock().clone());
+    let functions = world.instance(&faults, 3);
+    assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(1));
+    let bill = Bill::of(&faults);
+    bill.print(what);
+    assert!(bill.writes() <= most.0 && bill.read_halves() <= most.1, "{what}: {:#?}", bill.table);
+}
+
+/// Each on a new instance, which reads the merchant's settings first.
+#[test]
+fn deposits_and_decisions_cost_what_the_architecture_says() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone());
+        let policy =
+            MerchantPolicy { amount: Some(AmountPolicy::Exact), ..MerchantPolicy::default() };
+        let settings = Merchant { policy, ..Merchant::default() };
+        store.set_merchant(&MerchantId::parse("m_demo").unwrap(), &settings).await.unwrap();
+
+        let path = ("POST", "/users/u_1/deposit-addresses");
+        let wanted = world.signed(path, r#"{"paymentMethod":"payprotocol"}"#, "");
+        let made = ask(&world, "deposit addresses", &wanted, (7, 2)).await;
+        let again = ask(&world, "deposit addresses, again", &wanted, (0, 2)).await;
+        assert_eq!(made.json, again.json);
+        let address = made.json["addresses"][0]["address"].as_str().unwrap();
+        let deposited = world.deposit(address, "12.5").callback.unwrap();
+        world.deliver_payprotocol(&deposited).await;
+        work(&world, "settlement of a deposit", (8, 6)).await;
+
+        let created = world.create("u_1", MINOR, "k-1").await;
+        let order = created.json["orderId"].as_str().unwrap();
+        world.deliver(&world.pay(order, Some(MINOR - 100))).await;
+        work(&world, "payment put aside with its order", (6, 4)).await;
+        let explain = world.signed(("GET", &format!("/recharges/{order}/explain")), "", "");
+        ask(&world, "explain", &explain, (0, 2)).await;
+        let list = world.signed_as(ADMIN_KEYS[0], ("GET", "/admin/reviews"), "", "");
+        let open = ask(&world, "reviews, one open", &list, (0, 3)).await;
+        let review = open.json["reviews"][0]["reviewId"].as_str().unwrap();
+        let path = format!("/admin/reviews/{review}/resolve");
+        let body = format!(r#"{{"action":"credit_order","orderId":"{order}","note":"agreed"}}"#);
+        let decision = world.signed_as(ADMIN_KEYS[0], ("POST", &path), &body, "");
+        assert_eq!(ask(&world, "decision", &decision, (3, 8)).await.status, 202);
+        work(&world, "decision carried out", (12, 4)).await;
+        assert_eq!(world.order(order).await["reason"], "manual");
+    });
 }

@@ -1,4 +1,5 @@
-//! `recharge`: the whole bundle on one machine, the demo, a signing client, and the operator's commands.
+//! `recharge`: the whole bundle on one machine, the demo, a signing client, and the operator's
+//! commands.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use recharge_local::call::{ADMIN_KEYS, API_KEYS, ApiKey, Client};
 use recharge_local::operate::{self, Keys, Merchants, Target, UserChange};
+use recharge_local::reviews::{self, Decision};
 use recharge_local::stack::DEMO_NOTIFICATION_SECRET;
 use recharge_local::{demo, exam, serve};
 
@@ -56,6 +58,21 @@ enum Command {
         #[arg(long)]
         secret: Option<String>,
     },
+    /// Shows what waits for a person, as a table.
+    Reviews {
+        /// Those that are closed, instead of those that are open.
+        #[arg(long)]
+        closed: bool,
+        #[command(flatten)]
+        person: Person,
+    },
+    /// Decides a review.
+    Resolve {
+        #[command(flatten)]
+        decision: Decision,
+        #[command(flatten)]
+        person: Person,
+    },
     /// Takes notifications as a receiver should, and prints a line each.
     Listen {
         /// What they are signed with; two during a rotation. The demo merchant's without this.
@@ -96,6 +113,17 @@ enum Command {
     },
 }
 
+/// Who looks or decides.
+#[derive(clap::Args)]
+struct Person {
+    /// The API key to sign with; one with the scope admin.
+    #[arg(long = "as", default_value = "admin")]
+    api_key: String,
+    /// Its secret, if it is none of the local stack's own keys.
+    #[arg(long)]
+    secret: Option<String>,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -124,6 +152,14 @@ fn main() -> ExitCode {
                 println!("{table}");
                 if passed { Ok(()) } else { Err("the receiver has failed".to_owned()) }
             }
+            Some(Command::Reviews { closed, person }) => {
+                let key = known_key(&person.api_key, person.secret.as_deref())?;
+                say(reviews::list(&gateway(port), key, closed).await)
+            }
+            Some(Command::Resolve { decision, person }) => {
+                let key = known_key(&person.api_key, person.secret.as_deref())?;
+                say(reviews::resolve(&gateway(port), key, &decision).await)
+            }
             Some(Command::Keys { target, command }) => {
                 let deployment = target.open(arguments.aws_port).await?;
                 say(operate::keys(&deployment, command).await)
@@ -142,6 +178,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+fn gateway(port: u16) -> Client {
+    Client::new(format!("http://127.0.0.1:{port}"))
 }
 
 fn say(text: Result<String, String>) -> Result<(), String> {
@@ -181,7 +221,7 @@ async fn call(
     body: &str,
     (key, idempotency_key): (ApiKey<'_>, &str),
 ) -> Result<(), String> {
-    let client = Client::new(format!("http://127.0.0.1:{port}"));
+    let client = gateway(port);
     let method = method.to_ascii_uppercase();
     let reply = client.signed(key, (&method, path), body, idempotency_key).await?;
     let replayed = if reply.replayed { " (replayed)" } else { "" };

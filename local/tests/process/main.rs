@@ -7,6 +7,7 @@ mod bundle;
 mod kill_nine;
 mod notifications;
 mod refusals;
+mod reviews;
 mod signing;
 
 use std::process::Command;
