@@ -91,7 +91,7 @@ mod tests {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
                 for call in text.split("sometimes(").skip(1) {
-                    let call = call.split(");").next().unwrap();
+                    let call = call.split(')').next().unwrap();
                     let literals = call.split('"').skip(1).step_by(2);
                     found.extend(literals.map(str::to_owned));
                 }

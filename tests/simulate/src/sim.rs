@@ -187,7 +187,7 @@ impl Sim {
     /// Runs `work` as an invocation of `role`: within its time limit, and perhaps not to its end.
     async fn invoke<T>(
         &self,
-        (role, place, limit_secs): (&'static str, u64, u64),
+        (role, place, limit_secs, records): (&'static str, u64, u64, usize),
         work: impl AsyncFnOnce(&Functions, String) -> T,
     ) -> Option<T> {
         let number = self.next_invocation.get();
@@ -196,6 +196,7 @@ impl Sim {
         let instance = self.instance(role, place);
         let invocation = Arc::new(Invocation {
             name: name.clone(),
+            records: records as u64,
             calls: AtomicU64::new(0),
             crash: Notify::new(),
         });
@@ -238,7 +239,7 @@ impl Sim {
             _ => "create",
         };
         let answered = self
-            .invoke((role, place, 10), async |functions, _| {
+            .invoke((role, place, 10, 1), async |functions, _| {
                 self.world.send_to(functions, incoming).await
             })
             .await;
@@ -250,8 +251,8 @@ impl Sim {
 
     /// One run of the poller.
     pub async fn poll(&self, place: u64) {
-        let report =
-            self.invoke(("poller", place, 50), async |functions, name| functions.poll(name).await);
+        let report = self
+            .invoke(("poller", place, 50, 1), async |functions, name| functions.poll(name).await);
         if let Some(Ok(report)) = report.await {
             self.wire.note(&format!("polled {report}"));
         }
@@ -267,7 +268,7 @@ impl Sim {
         }
         let event = event(&batch, &names.settlement_arn);
         let answer = self
-            .invoke(("worker", place, 30), async |functions, name| {
+            .invoke(("worker", place, 30, batch.len()), async |functions, name| {
                 functions.settle(event, name).await
             })
             .await;
@@ -291,7 +292,7 @@ impl Sim {
         }
         let event = event(&batch, &queue.arn);
         let answer = self
-            .invoke(("notifier", place, 60), async |functions, name| {
+            .invoke(("notifier", place, 60, batch.len()), async |functions, name| {
                 functions.notify(event, name).await
             })
             .await;

@@ -33,8 +33,8 @@ use crate::trace::Trace;
 /// How long DynamoDB remembers the token of a transaction.
 const TOKEN_REMEMBERED_MS: i64 = 600_000;
 
-/// How often one invocation may have one request refused: six tries of the store's budget, three of the SDK
-/// each, twice.
+/// How often one record of an invocation may have one request refused: six tries of the store's budget, three
+/// of the SDK each, twice.
 const REFUSED_MAX: u64 = 36;
 
 /// How late a request arrives at most: later its signature is not accepted any more.
@@ -50,6 +50,8 @@ tokio::task_local! {
 pub struct Invocation {
     /// Its name in the trace.
     pub name: String,
+    /// Records of its batch; 1 without one. Copies of one message do the same side by side.
+    pub records: u64,
     /// Outside calls so far.
     pub calls: AtomicU64,
     /// Told when the wire lets it die.
@@ -249,7 +251,9 @@ impl Wire {
 
     /// I14: one request is not sent again and again to a service that refuses it.
     fn count_refusal(&self, operation: &str, body: &[u8]) {
-        let Ok(who) = INVOCATION.try_with(|i| i.name.clone()) else { return };
+        let Ok((who, records)) = INVOCATION.try_with(|i| (i.name.clone(), i.records)) else {
+            return;
+        };
         // The members of a request come in any order.
         let mut bytes = body.to_vec();
         bytes.sort_unstable();
@@ -259,7 +263,7 @@ impl Wire {
         let mut state = self.lock();
         let times = state.refused.entry(key.clone()).or_default();
         *times += 1;
-        if *times == REFUSED_MAX + 1 {
+        if *times == REFUSED_MAX * records + 1 {
             let what = format!("I14: {} sent one {operation} {times} times", key.0);
             state.violations.push(what);
         }
