@@ -178,8 +178,8 @@ impl Functions {
             HttpFunction::CreateOrder => {
                 Box::pin(create_order::handle(&self.create_order, request)).await
             }
-            HttpFunction::Webhook => webhook::handle(&self.webhook, request).await,
-            HttpFunction::Admin => admin::handle(&self.admin, request).await,
+            HttpFunction::Webhook => Box::pin(webhook::handle(&self.webhook, request)).await,
+            HttpFunction::Admin => Box::pin(admin::handle(&self.admin, request)).await,
             HttpFunction::StatusQuery => status_query::handle(&self.status_query, request).await,
         };
         response
@@ -189,7 +189,7 @@ impl Functions {
     pub async fn settle(&self, event: Value, request_id: String) -> Result<Value, String> {
         let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
         let event = LambdaEvent::new(payload, self.context(request_id, 30));
-        let answer = callback_worker::handle(&self.callback_worker, event).await;
+        let answer = Box::pin(callback_worker::handle(&self.callback_worker, event)).await;
         let answer = answer.map_err(|error| error.to_string())?;
         serde_json::to_value(answer).map_err(|error| error.to_string())
     }
@@ -198,7 +198,7 @@ impl Functions {
     pub async fn notify(&self, event: Value, request_id: String) -> Result<Value, String> {
         let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
         let event = LambdaEvent::new(payload, self.context(request_id, 60));
-        let answer = notifier::handle(&self.notifier, event).await;
+        let answer = Box::pin(notifier::handle(&self.notifier, event)).await;
         let answer = answer.map_err(|error| error.to_string())?;
         serde_json::to_value(answer).map_err(|error| error.to_string())
     }
@@ -206,7 +206,7 @@ impl Functions {
     /// Runs the poller once; its report.
     pub async fn poll(&self, request_id: String) -> Result<Value, String> {
         let event = LambdaEvent::new(crate::events::schedule_event(), self.context(request_id, 50));
-        let report = reconcile_poller::handle(&self.reconcile_poller, event).await;
+        let report = Box::pin(reconcile_poller::handle(&self.reconcile_poller, event)).await;
         report.map_err(|error| error.to_string())
     }
 

@@ -196,26 +196,7 @@ impl Store {
             values.insert(":shard".to_owned(), s(DUE));
             sets.extend(["dueAt = :due", "dueShard = :shard"]);
         }
-        let mut condition = match before.state {
-            ReviewState::Open => "(attribute_not_exists(#state) OR #state = :was)",
-            _ => "#state = :was",
-        }
-        .to_owned();
-        values.insert(":was".to_owned(), s(before.state.as_str()));
-        if let Some(known) = &before.ruling {
-            condition
-                .push_str(" AND #action = :known AND ruledBy = :knownBy AND ruledAt = :knownAt");
-            values.insert(":known".to_owned(), s(known.action.as_str()));
-            values.insert(":knownBy".to_owned(), s(&known.by));
-            values.insert(":knownAt".to_owned(), n(known.at.millis()));
-            match known.action.target() {
-                Some(target) => {
-                    condition.push_str(" AND target = :knownTarget");
-                    values.insert(":knownTarget".to_owned(), s(target));
-                }
-                None => condition.push_str(" AND attribute_not_exists(target)"),
-            }
-        }
+        let condition = as_read(before, &mut values);
         let request = self.client.update_item().table_name(&self.table);
         let sent = request
             .set_key(Some(parked_key(before.id.as_str())))
@@ -315,6 +296,30 @@ impl Store {
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
+}
+
+/// That the review stands as it was read, decision and all.
+fn as_read(before: &Review, values: &mut Row) -> String {
+    let mut condition = match before.state {
+        ReviewState::Open => "(attribute_not_exists(#state) OR #state = :was)",
+        _ => "#state = :was",
+    }
+    .to_owned();
+    values.insert(":was".to_owned(), s(before.state.as_str()));
+    if let Some(known) = &before.ruling {
+        condition.push_str(" AND #action = :known AND ruledBy = :knownBy AND ruledAt = :knownAt");
+        values.insert(":known".to_owned(), s(known.action.as_str()));
+        values.insert(":knownBy".to_owned(), s(&known.by));
+        values.insert(":knownAt".to_owned(), n(known.at.millis()));
+        match known.action.target() {
+            Some(target) => {
+                condition.push_str(" AND target = :knownTarget");
+                values.insert(":knownTarget".to_owned(), s(target));
+            }
+            None => condition.push_str(" AND attribute_not_exists(target)"),
+        }
+    }
+    condition
 }
 
 /// The members that a decision may lack: value, what sets it, its name.
