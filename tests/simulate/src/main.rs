@@ -2,6 +2,9 @@
 //! over the real SDK on an in-process DynamoDB, under simulated time, network, queues, provider and clients.
 //! One seed decides everything that happens in a run.
 
+// The futures of all functions nest in one.
+#![recursion_limit = "256"]
+
 mod actors;
 mod books;
 mod check;
