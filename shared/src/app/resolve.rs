@@ -103,7 +103,10 @@ async fn fits(desk: Desk<'_>, review: &Review, action: &Action) -> Result<(), Ap
         Action::CreditUser(merchant, _) => merchant.clone(),
     };
     if desk.merchant.is_some_and(|own| *own != merchant) {
-        return Err(ApiError::field("orderId", "is no order"));
+        return Err(match action {
+            Action::CreditUser(..) => ApiError::field("merchant", "is not yours"),
+            _ => ApiError::field("orderId", "is no order"),
+        });
     }
     if review.owner.as_ref().is_some_and(|(owner, _)| *owner != merchant) {
         return conflict("the money belongs to another merchant");
