@@ -1,11 +1,14 @@
 //! The functions of the bundle put together on embedded services: each function's dependencies, built
 //! the way its `main.rs` builds them, over any wire. Holds no state of its own.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Body, Request, RequestExt, Response};
 use lambda_runtime::{Context, LambdaEvent};
@@ -174,14 +177,18 @@ impl Functions {
         });
         let Ok(Some(request)) = request else { return failed_invocation() };
         let request = request.with_lambda_context(self.context(request_id, 10));
-        let Ok(response) = match function {
+        // Behind a pointer: what waits for an answer need not know how a function is built.
+        let handled: BoxFuture<'_, Result<Response<Body>, Infallible>> = match function {
             HttpFunction::CreateOrder => {
-                Box::pin(create_order::handle(&self.create_order, request)).await
+                Box::pin(create_order::handle(&self.create_order, request))
             }
-            HttpFunction::Webhook => Box::pin(webhook::handle(&self.webhook, request)).await,
-            HttpFunction::Admin => Box::pin(admin::handle(&self.admin, request)).await,
-            HttpFunction::StatusQuery => status_query::handle(&self.status_query, request).await,
+            HttpFunction::Webhook => Box::pin(webhook::handle(&self.webhook, request)),
+            HttpFunction::Admin => Box::pin(admin::handle(&self.admin, request)),
+            HttpFunction::StatusQuery => {
+                Box::pin(status_query::handle(&self.status_query, request))
+            }
         };
+        let Ok(response) = handled.await;
         response
     }
 
@@ -189,7 +196,7 @@ impl Functions {
     pub async fn settle(&self, event: Value, request_id: String) -> Result<Value, String> {
         let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
         let event = LambdaEvent::new(payload, self.context(request_id, 30));
-        let answer = Box::pin(callback_worker::handle(&self.callback_worker, event)).await;
+        let answer = callback_worker::handle(&self.callback_worker, event).boxed().await;
         let answer = answer.map_err(|error| error.to_string())?;
         serde_json::to_value(answer).map_err(|error| error.to_string())
     }
@@ -198,7 +205,7 @@ impl Functions {
     pub async fn notify(&self, event: Value, request_id: String) -> Result<Value, String> {
         let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
         let event = LambdaEvent::new(payload, self.context(request_id, 60));
-        let answer = Box::pin(notifier::handle(&self.notifier, event)).await;
+        let answer = notifier::handle(&self.notifier, event).boxed().await;
         let answer = answer.map_err(|error| error.to_string())?;
         serde_json::to_value(answer).map_err(|error| error.to_string())
     }
@@ -206,7 +213,7 @@ impl Functions {
     /// Runs the poller once; its report.
     pub async fn poll(&self, request_id: String) -> Result<Value, String> {
         let event = LambdaEvent::new(crate::events::schedule_event(), self.context(request_id, 50));
-        let report = Box::pin(reconcile_poller::handle(&self.reconcile_poller, event)).await;
+        let report = reconcile_poller::handle(&self.reconcile_poller, event).boxed().await;
         report.map_err(|error| error.to_string())
     }
 
