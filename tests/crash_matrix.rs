@@ -135,7 +135,7 @@ async fn order_of(world: &World, key: &str) -> String {
 }
 
 async fn play(flow: Flow, fault_at: Option<(u64, Fault)>, attempts: u32) -> Outcome {
-    let world = World::new().await;
+    let world = World::of_trader().await;
     let scene = set(flow, &world).await;
     let (index, fault) = fault_at.unwrap_or((u64::MAX, Fault::None));
     let faults = Faults::at(world.clock().clone(), index, fault);

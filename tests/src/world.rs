@@ -20,7 +20,7 @@ use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{CallbackRequest, SimTrader};
 use recharge_local::stack::{
     Accounts, PAYPROTOCOL_CALLBACK_PATH, Setup, Stack, TRADER_APPID, TRADER_KEY,
-    payprotocol_account,
+    payprotocol_account, provider_settings,
 };
 use recharge_shared::app::notify::{Deliver, Notification};
 use recharge_shared::auth::sign;
@@ -29,7 +29,7 @@ use recharge_shared::egress::Rules;
 use recharge_shared::http::notice_body;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::store::Store;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::FaultyOutbound;
 
@@ -37,6 +37,8 @@ use crate::FaultyOutbound;
 pub const CALLBACK_URL: &str = "https://hooks.merchant-a.example/recharge";
 
 /// The host under which Pay Protocol is reached.
+const TRADER_URL: &str = "http://trader.invalid";
+const NOTIFY_URL: &str = "https://recharge.invalid/recharges/callback/trader";
 const PAYPROTOCOL_HOST: &str = "payprotocol.invalid";
 
 /// An HTTP answer.
@@ -89,6 +91,18 @@ impl World {
         World::with(None, |trader| Arc::new(trader.outbound()), way).await
     }
 
+    /// An empty bundle whose only provider is the trader: nothing reads a list in it.
+    pub async fn of_trader() -> World {
+        let urls = (TRADER_URL, NOTIFY_URL);
+        let settings = provider_settings(urls, &format!("http://{PAYPROTOCOL_HOST}"));
+        let mut settings: Value = serde_json::from_str(&settings).expect("settings are JSON");
+        settings.as_object_mut().expect("an object").retain(|name, _| name == "trader");
+        let keys = json!({"trader": {"key": TRADER_KEY}});
+        let accounts = Accounts { settings, keys, default: "trader".to_owned() };
+        let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+        World::with(Some(accounts), |trader| Arc::new(trader.outbound()), way).await
+    }
+
     /// An empty bundle with other provider accounts, reached over `outbound`, and with another way to the
     /// receivers.
     pub async fn with(
@@ -106,8 +120,8 @@ impl World {
             dir: None,
             door: Arc::new(clock.clone()),
             clock,
-            provider_url: "http://trader.invalid".to_owned(),
-            notify_url: "https://recharge.invalid/recharges/callback/trader".to_owned(),
+            provider_url: TRADER_URL.to_owned(),
+            notify_url: NOTIFY_URL.to_owned(),
             payprotocol: payprotocol.clone(),
             payprotocol_url: format!("http://{PAYPROTOCOL_HOST}"),
             lookahead: Duration::ZERO,
