@@ -188,7 +188,8 @@ impl Store {
     }
 
     /// Writes down since when the provider has not answered about the order, or that it has again. Not a
-    /// transition: whatever else happens to the order goes first.
+    /// transition: whatever else happens to the order goes first, and one that nobody looks at any more
+    /// stays as it is.
     pub async fn note_silence(
         &self,
         id: &OrderId,
@@ -198,11 +199,11 @@ impl Store {
         match since {
             Some(since) => {
                 let values = HashMap::from([(":since".to_owned(), n(since.millis()))]);
-                let condition = "attribute_exists(pk) AND attribute_not_exists(silentSince)";
+                let condition = "attribute_exists(dueAt) AND attribute_not_exists(silentSince)";
                 self.update(id, "SET silentSince = :since", condition, (names, values)).await
             }
             None => {
-                let condition = "attribute_exists(silentSince)";
+                let condition = "attribute_exists(dueAt) AND attribute_exists(silentSince)";
                 self.update(id, "REMOVE silentSince", condition, (names, HashMap::new())).await
             }
         }
