@@ -88,7 +88,7 @@ fn classify<R>(error: &SdkError<TransactWriteItemsError, R>) -> Verdict {
     // Beside a contended item a refusal may be about a state that is just being changed: look again.
     if contended && bug::is(Bug::M12) {
         fates.clear();
-        return Verdict::Refused(vec![ItemFate::Fine, ItemFate::Refused(None)]);
+        return Verdict::Refused(vec![ItemFate::Refused(None), ItemFate::Fine]);
     }
     if contended {
         sometimes("transaction: contended");
