@@ -22,6 +22,9 @@ struct Arguments {
     /// Port of the AWS protocols (DynamoDB, SQS, Secrets Manager).
     #[arg(long, default_value_t = 9001, global = true)]
     aws_port: u16,
+    /// Where call, reviews and resolve go instead of the local stack: https://…
+    #[arg(long, global = true, conflicts_with = "port", value_parser = base_url)]
+    url: Option<String>,
     /// Where the state is kept.
     #[arg(long, default_value = ".recharge")]
     data: PathBuf,
@@ -131,6 +134,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     let port = arguments.port.unwrap_or(9000);
+    let gateway = || {
+        let local = format!("http://127.0.0.1:{port}");
+        Client::new(arguments.url.clone().unwrap_or(local))
+    };
     let done = runtime.block_on(async {
         match arguments.command {
             None => {
@@ -142,7 +149,7 @@ fn main() -> ExitCode {
             Some(Command::Call { method, path, body, key, api_key, secret }) => {
                 let idempotency_key = key.unwrap_or_else(|| fresh_key(&method));
                 let api_key = known_key(&api_key, secret.as_deref())?;
-                call(port, (&method, &path), &body, (api_key, &idempotency_key)).await
+                call(&gateway(), (&method, &path), &body, (api_key, &idempotency_key)).await
             }
             Some(Command::Listen { secrets }) => {
                 serve::listen_for_notifications(arguments.port.unwrap_or(4010), &secrets).await
@@ -154,11 +161,11 @@ fn main() -> ExitCode {
             }
             Some(Command::Reviews { closed, person }) => {
                 let key = known_key(&person.api_key, person.secret.as_deref())?;
-                say(reviews::list(&gateway(port), key, closed).await)
+                say(reviews::list(&gateway(), key, closed).await)
             }
             Some(Command::Resolve { decision, person }) => {
                 let key = known_key(&person.api_key, person.secret.as_deref())?;
-                say(reviews::resolve(&gateway(port), key, &decision).await)
+                say(reviews::resolve(&gateway(), key, &decision).await)
             }
             Some(Command::Keys { target, command }) => {
                 let deployment = target.open(arguments.aws_port).await?;
@@ -180,8 +187,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn gateway(port: u16) -> Client {
-    Client::new(format!("http://127.0.0.1:{port}"))
+/// Signatures say nothing about the host, so requests go over TLS or stay on this machine.
+fn base_url(text: &str) -> Result<String, String> {
+    let local = ["http://127.0.0.1:", "http://localhost:"].iter().any(|it| text.starts_with(it));
+    if !local && !text.starts_with("https://") {
+        return Err("it begins with https://".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 fn say(text: Result<String, String>) -> Result<(), String> {
@@ -216,12 +228,11 @@ fn fresh_key(method: &str) -> String {
 }
 
 async fn call(
-    port: u16,
+    client: &Client,
     (method, path): (&str, &str),
     body: &str,
     (key, idempotency_key): (ApiKey<'_>, &str),
 ) -> Result<(), String> {
-    let client = gateway(port);
     let method = method.to_ascii_uppercase();
     let reply = client.signed(key, (&method, path), body, idempotency_key).await?;
     let replayed = if reply.replayed { " (replayed)" } else { "" };
