@@ -165,6 +165,7 @@ CONDITIONS = {
     "ApiDomain": "HasDomain", "ApiDomainMapping": "HasDomain", "ApiDomainRecords": "HasHostedZone",
     "TokenApi": "HasTokens", "TokenAuthorizer": "HasTokens", "TokenStage": "HasTokens",
     "TokenWrites": "HasTokens", "TokenWritesIntegration": "HasTokens", "TokenWritesPermission": "HasTokens",
+    "TokenApi5xx": "HasTokens",
     "TokenReads": "HasTokens", "TokenReadsIntegration": "HasTokens", "TokenReadsPermission": "HasTokens",
 }
 

@@ -193,6 +193,8 @@ MUTATIONS = [
     ("each_queue_has_an_alarm_on_its_age", "no alarm", remove("NotificationQueueLate")),
     ("those_who_take_confirmations_have_an_alarm_on_throttles", "errors instead",
      put("WebhookThrottled", "MetricName", "Errors")),
+    ("each_api_has_an_alarm_on_its_errors", "the wrong API",
+     put("TokenApi5xx", "Dimensions", 0, "Value", {"Ref": "HttpApi"})),
     ("the_table_has_alarms", "an index is not watched", no_index_in_throttles),
     ("the_table_has_alarms", "no alarm", remove("TableFails")),
     (OWN, "no alarm", remove("OrdersBeyondSla")),
