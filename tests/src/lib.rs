@@ -6,6 +6,7 @@ pub mod contract;
 pub mod fuzz;
 pub mod matrix;
 mod outbound;
+pub mod rules;
 pub mod runtime;
 pub mod standard;
 pub mod world;
