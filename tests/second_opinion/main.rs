@@ -2,7 +2,11 @@
 //! an emulator that others have written. Both have to do the same, step by step. Without ministack the second
 //! half is skipped, and said so; `.ci/run` installs it.
 
-#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a scene that cannot be set up ends the test"
+)]
 
 mod queues;
 mod secrets;

@@ -68,25 +68,7 @@ pub fn wrong(before: &Order, evidence: &Evidence, decision: &Decision) -> Vec<St
             problems.push(format!("{what}: {decision:?} about {before:?} by {evidence:?}"));
         }
     };
-    let door = at_the_door(before, evidence);
-    match (door, decision) {
-        (Some(reason), Decision::Park(parked)) => must(*parked == reason, "parked for this reason"),
-        (Some(_), _) => must(false, "what is wrong at the door is parked"),
-        (None, Decision::Park(reason)) => {
-            must(may_park(before, evidence, *reason), "may be parked")
-        }
-        (None, _) => {}
-    }
-    if before.state == Success {
-        let rests = matches!(
-            decision,
-            Decision::Park(_)
-                | Decision::AlreadyDone
-                | Decision::Note { .. }
-                | Decision::Make { .. }
-        );
-        must(rests, "SUCCESS never changes");
-    }
+    parked(before, evidence, decision, &mut must);
     let paid = match evidence.kind {
         EvidenceKind::Paid(money) => money.minor(),
         _ => 0,
@@ -140,6 +122,34 @@ pub fn wrong(before: &Order, evidence: &Evidence, decision: &Decision) -> Vec<St
         must(sums_up(before, after), "received is the sum of its payments");
     }
     problems
+}
+
+/// What does not fit is parked, for its reason, and nothing else is; and `SUCCESS` rests.
+fn parked(
+    before: &Order,
+    evidence: &Evidence,
+    decision: &Decision,
+    must: &mut impl FnMut(bool, &str),
+) {
+    let door = at_the_door(before, evidence);
+    match (door, decision) {
+        (Some(reason), Decision::Park(parked)) => must(*parked == reason, "parked for this reason"),
+        (Some(_), _) => must(false, "what is wrong at the door is parked"),
+        (None, Decision::Park(reason)) => {
+            must(may_park(before, evidence, *reason), "may be parked")
+        }
+        (None, _) => {}
+    }
+    if before.state == Success {
+        let rests = matches!(
+            decision,
+            Decision::Park(_)
+                | Decision::AlreadyDone
+                | Decision::Note { .. }
+                | Decision::Make { .. }
+        );
+        must(rests, "SUCCESS never changes");
+    }
 }
 
 /// The order that the evidence was about, afterwards, if it changes.
