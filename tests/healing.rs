@@ -73,7 +73,7 @@ fn money_that_comes_when_watching_ends_is_found_although_the_provider_is_away_th
         world.pay(&order, None);
         let away = Faults::new(world.clock().clone(), |call| match call.service {
             Service::Provider => Fault::RequestLost,
-            Service::DynamoDb | Service::Sqs | Service::Secrets => Fault::None,
+            _ => Fault::None,
         });
         let functions = world.instance(&away, 1);
         for _ in 0..10 {

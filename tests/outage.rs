@@ -18,7 +18,7 @@ fn a_confirmation_outlasts_three_hours_without_the_table() {
         assert_eq!(world.deliver(&world.pay(&order, None)).await.status, 200);
         let down = |call: &Call| match call.service {
             Service::DynamoDb => Fault::RequestLost,
-            Service::Sqs | Service::Secrets | Service::Provider => Fault::None,
+            _ => Fault::None,
         };
         let away = world.instance(&Faults::new(world.clock().clone(), down), 3);
         for _ in 0..180 {

@@ -8,8 +8,9 @@ pub mod matrix;
 mod outbound;
 pub mod rules;
 pub mod runtime;
+pub mod sites;
 pub mod standard;
 pub mod world;
 
-pub use outbound::FaultyOutbound;
+pub use outbound::{FaultyOutbound, FaultyWay};
 pub use world::{Answered, World};

@@ -1,11 +1,14 @@
-//! The provider's wire with faults, numbered together with the AWS calls of the run.
+//! The ways to providers and to merchants' receivers with faults, numbered together with the AWS calls of the
+//! run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use recharge_local::aws::faults::{Fault, Faults, Service};
+use recharge_shared::app::notify::{Deliver, Delivered, Notification};
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 
 /// `inner` behind the faults of one run.
@@ -62,6 +65,55 @@ impl Outbound for FaultyOutbound {
                 self.faults.record(&call, fault, 0);
                 self.faults.signal_crash();
                 std::future::pending().await
+            }
+        }
+    }
+}
+
+/// How long nobody answers before a receiver is given up.
+const RECEIVER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// `inner` behind the faults of one run.
+#[derive(Debug)]
+pub struct FaultyWay {
+    /// Who answers.
+    pub inner: Arc<dyn Deliver>,
+    /// What happens on the way.
+    pub faults: Faults,
+}
+
+#[async_trait]
+impl Deliver for FaultyWay {
+    async fn deliver(&self, url: &str, notification: &Notification) -> Delivered {
+        let (call, fault) = self.faults.next(Service::Receiver, "Deliver");
+        self.faults.travel(&call).await;
+        let failed = |status: u16, error: &str| Delivered {
+            status,
+            error: error.to_owned(),
+            retry_after: None,
+            excerpt: String::new(),
+        };
+        if matches!(fault, Fault::None | Fault::AnswerLost | Fault::CrashAfter) {
+            let delivered = self.inner.deliver(url, notification).await;
+            if fault == Fault::None {
+                self.faults.record(&call, fault, delivered.status);
+                return delivered;
+            }
+        }
+        match fault {
+            Fault::Throttle | Fault::Conflict => {
+                self.faults.record(&call, fault, 429);
+                failed(429, "")
+            }
+            Fault::CrashBefore | Fault::CrashAfter => {
+                self.faults.record(&call, fault, 0);
+                self.faults.signal_crash();
+                std::future::pending().await
+            }
+            Fault::None | Fault::RequestLost | Fault::AnswerLost => {
+                tokio::time::sleep(RECEIVER_DEADLINE).await;
+                self.faults.record(&call, fault, 0);
+                failed(0, "timeout")
             }
         }
     }

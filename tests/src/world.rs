@@ -31,7 +31,7 @@ use recharge_shared::outbound::Outbound;
 use recharge_shared::store::Store;
 use serde_json::{Value, json};
 
-use crate::FaultyOutbound;
+use crate::{FaultyOutbound, FaultyWay};
 
 /// Where the demo merchant wants to hear of its orders.
 pub const CALLBACK_URL: &str = "https://hooks.merchant-a.example/recharge";
@@ -142,9 +142,11 @@ impl World {
     /// A new instance of all functions whose outside calls go through `faults`.
     pub fn instance(&self, faults: &Faults, attempts: u32) -> Functions {
         let inner = self.stack.ground.outbound.clone();
+        let way = self.stack.ground.way.clone();
         let ground = Ground {
             wire: faults.wrap(self.stack.ground.aws.http_client()),
             outbound: Arc::new(FaultyOutbound { inner, faults: faults.clone() }),
+            way: Arc::new(FaultyWay { inner: way, faults: faults.clone() }),
             attempts,
             ..self.stack.ground.clone()
         };

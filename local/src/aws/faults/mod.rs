@@ -37,6 +37,8 @@ pub enum Service {
     Secrets,
     /// A payment provider over plain HTTP.
     Provider,
+    /// A merchant's receiver of notifications.
+    Receiver,
 }
 
 impl Service {
@@ -56,6 +58,7 @@ impl Service {
             Service::Sqs => "sqs",
             Service::Secrets => "secrets",
             Service::Provider => "provider",
+            Service::Receiver => "receiver",
         }
     }
 }

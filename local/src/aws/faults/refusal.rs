@@ -31,8 +31,8 @@ pub fn answer(call: &Call, fault: Fault, body: &[u8]) -> WireAnswer {
         (Service::Secrets, _, _) => {
             WireAnswer::error(400, JSON_1_1, "ThrottlingException", "Rate exceeded (injected)")
         }
-        // A provider's wrapper words its own refusals; this one is for whoever does not.
-        (Service::Provider, _, _) => {
+        // Their wrappers word their own refusals; this one is for whoever does not.
+        (Service::Provider | Service::Receiver, _, _) => {
             WireAnswer::error(429, "application/json", "TooManyRequests", "injected")
         }
     }

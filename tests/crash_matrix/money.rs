@@ -2,30 +2,26 @@
 //! outside call of every flow fails in every way, once; then the world goes on without faults, and
 //! everything that must hold is checked. Prints the table.
 
-#![expect(clippy::expect_used, reason = "a scene that cannot be set up ends the test")]
+use std::collections::BTreeSet;
 
-use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::call::ADMIN_KEYS;
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
 use recharge_local::sim::payprotocol::Transfer;
 use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_CALLBACK_PATH};
-use recharge_shared::domain::{
-    AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy, Money,
-    OrderId, ProviderName, Source, Timestamp, TraceId,
-};
-use recharge_shared::queue::{SettlementMessage, SettlementQueue};
-use recharge_shared::store::Store;
+use recharge_shared::domain::{AmountPolicy, Merchant, MerchantPolicy};
 use recharge_tests::World;
-use recharge_tests::matrix::{Outcome, matrix, prove};
+use recharge_tests::matrix::{Matrix, Outcome, Plan, matrix, met};
+use recharge_tests::sites::Site;
 use recharge_tests::world::until_crash;
 use serde_json::{Value, json};
 
-const MINOR: i64 = 5_000_000;
+use crate::scene::{self, MINOR, arrive, enqueue, reviews, usdt};
+
 const PART: i64 = 2_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Flow {
+pub enum Flow {
     /// A user's deposit addresses.
     Addresses,
     /// A deposit nobody announced: webhook, queue, worker. Its callback comes once.
@@ -83,9 +79,7 @@ async fn set(flow: Flow, world: &World) -> Scene {
         second_payment: second,
         ..MerchantPolicy::default()
     };
-    let merchant = Merchant { policy, ..Merchant::default() };
-    let id = MerchantId::parse("m_demo").expect("a merchant");
-    store(world).set_merchant(&id, &merchant).await.expect("the table writes");
+    scene::merchant(world, &Merchant { policy, ..Merchant::default() }).await;
     match flow {
         Flow::Addresses => {}
         Flow::Deposit | Flow::Sweep => {
@@ -101,8 +95,7 @@ async fn set(flow: Flow, world: &World) -> Scene {
         | Flow::SecondPayment
         | Flow::Decide
         | Flow::Move => {
-            let created = world.create("u_1", MINOR, "k-1").await;
-            scene.order = created.json["orderId"].as_str().expect("an order").to_owned();
+            scene.order = scene::order(world, "k-1").await;
         }
     }
     match flow {
@@ -115,13 +108,13 @@ async fn set(flow: Flow, world: &World) -> Scene {
         Flow::PartExpires => world.pass(1_860).await,
         Flow::Decide => {
             arrive(world, &scene.order, "p-2", MINOR).await;
-            scene.review = review(world).await;
+            scene.review = reviews(world).await.remove(0);
         }
-        Flow::Move => scene.review = review(world).await,
+        Flow::Move => scene.review = reviews(world).await.remove(0),
         // In the queue before the fault: what hands it over is another flow.
-        Flow::FirstPart => enqueue(world, &scene.order, "p-1", PART).await,
-        Flow::LastPart => enqueue(world, &scene.order, "p-2", MINOR - PART).await,
-        Flow::SecondPayment => enqueue(world, &scene.order, "p-2", MINOR).await,
+        Flow::FirstPart => enqueue(world, &scene.order, "p-1", usdt(PART)).await,
+        Flow::LastPart => enqueue(world, &scene.order, "p-2", usdt(MINOR - PART)).await,
+        Flow::SecondPayment => enqueue(world, &scene.order, "p-2", usdt(MINOR)).await,
         _ => {}
     }
     scene
@@ -140,48 +133,6 @@ fn tron(made: &Value) -> String {
     let all = made["addresses"].as_array().cloned().unwrap_or_default();
     let tron = all.iter().find(|one| one["network"] == "TRON");
     tron.and_then(|one| one["address"].as_str()).expect("an address").to_owned()
-}
-
-fn store(world: &World) -> Store {
-    let aws = &world.stack.ground.aws;
-    Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone())
-}
-
-/// The trader's word, authentic, about a payment of that id.
-async fn enqueue(world: &World, order: &str, payment_id: &str, minor: i64) {
-    let evidence = Evidence {
-        provider: ProviderName::parse("trader").expect("a name"),
-        account: "APPTEST0001".to_owned(),
-        payment_id: payment_id.to_owned(),
-        order_id: OrderId::parse(order),
-        deposit: None,
-        transaction_id: None,
-        user_mark: None,
-        kind: EvidenceKind::Paid(Money::new(minor.into(), Currency::Usdt)),
-        dust: None,
-        source: Source::Query,
-        stale: false,
-        observed_at: Timestamp::from_millis(world.clock().now_ms()),
-        digest: [7; 32],
-        raw: String::new(),
-    };
-    let trace = TraceId::parse("test").expect("a trace");
-    let aws = &world.stack.ground.aws;
-    let url = world.stack.names.settlement_url.clone();
-    let queue = SettlementQueue::new(aws.sqs(aws.http_client(), 3), url);
-    queue.send(&SettlementMessage { trace, evidence }).await.expect("the queue takes it");
-}
-
-async fn arrive(world: &World, order: &str, payment_id: &str, minor: i64) {
-    enqueue(world, order, payment_id, minor).await;
-    world.settle().await;
-    world.notify().await;
-}
-
-async fn review(world: &World) -> String {
-    let listed =
-        world.send(&world.signed_as(ADMIN_KEYS[0], ("GET", "/admin/reviews"), "", "")).await;
-    listed.json["reviews"][0]["reviewId"].as_str().expect("a review").to_owned()
 }
 
 fn decision(flow: Flow, world: &World, scene: &Scene) -> Incoming {
@@ -220,11 +171,10 @@ async fn act(flow: Flow, world: &World, scene: &Scene, functions: &Functions) {
     let _ = world.stack.notify_batch_with(functions, 0).await;
 }
 
-async fn play(flow: Flow, fault_at: Option<(u64, Fault)>, attempts: u32) -> Outcome {
+pub async fn play(flow: Flow, plan: Plan, attempts: u32) -> Outcome {
     let world = World::new().await;
     let scene = set(flow, &world).await;
-    let (index, fault) = fault_at.unwrap_or((u64::MAX, Fault::None));
-    let faults = Faults::at(world.clock().clone(), index, fault);
+    let faults = plan.faults(world.clock().clone());
     let functions = world.instance(&faults, attempts);
     until_crash(&faults, act(flow, &world, &scene, &functions)).await;
     drop(functions);
@@ -309,8 +259,12 @@ fn check(flow: Flow, world: &World) -> Vec<String> {
     problems
 }
 
-#[test]
-fn money_that_does_not_follow_an_order_survives_every_fault() {
-    let proven = prove(|| matrix(1, &Flow::ALL, play));
-    assert!(proven.cases > 300, "the matrix has become small: {}", proven.cases);
+/// Every fault at every call.
+pub fn every_fault() -> Matrix {
+    matrix(1, &Flow::ALL, play)
+}
+
+/// Where the flows come to.
+pub fn sites() -> BTreeSet<Site> {
+    met(1, &Flow::ALL, play)
 }

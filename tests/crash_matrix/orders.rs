@@ -1,23 +1,20 @@
 //! The crash matrix: every outside call of every flow fails in every way, once; then the world goes on
 //! without faults, and everything that must hold is checked. Prints the table.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a scene that cannot be set up ends the test"
-)]
+use std::collections::BTreeSet;
 
 use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
 use recharge_tests::World;
-use recharge_tests::matrix::{Outcome, matrix, prove};
+use recharge_tests::matrix::{Matrix, Outcome, Plan, both, matrix, met, pairs as matrix_pairs};
+use recharge_tests::sites::Site;
 use recharge_tests::world::until_crash;
 
 const MINOR: i64 = 5_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Flow {
+pub enum Flow {
     /// The user's first order: address looked up, created, stored.
     FirstCreate,
     /// A later order of the same user.
@@ -134,17 +131,26 @@ async fn order_of(world: &World, key: &str) -> String {
     panic!("the create never succeeds")
 }
 
-async fn play(flow: Flow, fault_at: Option<(u64, Fault)>, attempts: u32) -> Outcome {
+pub async fn play(flow: Flow, plan: Plan, attempts: u32) -> Outcome {
+    play_on(flow, plan, attempts, false).await
+}
+
+/// `goes_on`: who goes on after the first instance suffers the rest of the plan.
+async fn play_on(flow: Flow, plan: Plan, attempts: u32, goes_on: bool) -> Outcome {
     let world = World::of_trader().await;
     let scene = set(flow, &world).await;
-    let (index, fault) = fault_at.unwrap_or((u64::MAX, Fault::None));
-    let faults = Faults::at(world.clock().clone(), index, fault);
+    let faults = plan.faults(world.clock().clone());
     let functions = world.instance(&faults, attempts);
     until_crash(&faults, act(flow, &world, &functions)).await;
     drop(functions);
+    let later = plan.faults_from(world.clock().clone(), faults.calls());
+    if goes_on {
+        let functions = world.instance(&later, attempts);
+        until_crash(&later, go_on(flow, &world, &functions)).await;
+    }
     let mut problems = recover(flow, &world, &scene).await;
     problems.extend(check(&world, &scene));
-    Outcome { log: faults.log(), problems }
+    Outcome { log: both(&faults, &later), problems }
 }
 
 /// The world goes on: the client repeats its request, the schedule ticks, messages come again; whoever
@@ -215,8 +221,28 @@ fn check(world: &World, scene: &Scene) -> Vec<String> {
     problems
 }
 
-#[test]
-fn every_outside_call_may_fail_in_every_way() {
-    let proven = prove(|| matrix(1, &Flow::ALL, play));
-    assert!(proven.cases > 300, "the matrix has become small: {}", proven.cases);
+/// Every fault at every call.
+pub fn every_fault() -> Matrix {
+    matrix(1, &Flow::ALL, play)
+}
+
+/// Where the flows come to.
+pub fn sites() -> BTreeSet<Site> {
+    met(1, &Flow::ALL, play)
+}
+
+/// What goes on under the second fault: the client's request again, then the schedule and the queues.
+async fn go_on(flow: Flow, world: &World, functions: &Functions) {
+    world.pass(200).await;
+    if matches!(flow, Flow::FirstCreate | Flow::Create | Flow::Retry) {
+        world.send_to(functions, &world.create_request("u_1", MINOR, "k-1")).await;
+    }
+    let _ = functions.poll("poll".to_owned()).await;
+    let _ = world.stack.settle_batch_with(functions, 0).await;
+    let _ = world.stack.notify_batch_with(functions, 0).await;
+}
+
+/// Every pair of faults in `flow` and in what goes on after it.
+pub fn pairs(flow: Flow) -> (usize, Vec<String>) {
+    matrix_pairs(1, (flow, 1), |flow, plan, attempts| play_on(flow, plan, attempts, true))
 }
