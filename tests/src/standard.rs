@@ -47,6 +47,11 @@ impl SimStandard {
         self.lock().creates.len()
     }
 
+    /// Whether it has taken `order`.
+    pub fn has(&self, order: &str) -> bool {
+        self.lock().creates.contains_key(order)
+    }
+
     /// Orders that it was asked about.
     pub fn asked(&self) -> usize {
         self.lock().asked.len()

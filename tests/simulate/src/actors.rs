@@ -7,9 +7,10 @@ use recharge_local::call::API_KEYS;
 use recharge_shared::domain::{MerchantId, UserId, UserMark};
 use serde_json::json;
 
+use crate::money;
 use crate::plan::Mode;
 use crate::provider;
-use crate::sim::{JUNK, Sim};
+use crate::sim::{JUNK, Sim, callback_url};
 
 /// One order as its client and its payer want it.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ impl Script {
     pub fn draw(sim: &Sim, number: u64) -> Script {
         let (plan, dice) = (&sim.plan, &sim.dice);
         let asked = i64::try_from(dice.between(1, 500)).unwrap_or(1) * 10_000;
+        // From a thousand units on, two people decide together.
+        let asked = if sim.money.is_some() && dice.chance(200) { asked * 400 } else { asked };
         let expires_secs = dice.between(300, plan.expires_secs_max.max(300));
         let limit_ms = expires_secs * 1_000;
         let around_the_end = dice.between(limit_ms.saturating_sub(8_000), limit_ms + 70_000);
@@ -86,25 +89,16 @@ impl Script {
     }
 }
 
+/// Somebody who acts, on a task of their own.
+pub type Actor = tokio::task::JoinHandle<()>;
+
 /// Starts everybody; returns when all of them are done.
 pub async fn play(sim: &Rc<Sim>, scripts: &[Script]) {
-    let mut actors = Vec::new();
-    for script in scripts {
-        actors.push(tokio::task::spawn_local(client(sim.clone(), script.clone())));
-        actors.push(tokio::task::spawn_local(payer(sim.clone(), script.clone())));
-        actors.push(tokio::task::spawn_local(stranger(sim.clone(), script.clone())));
-    }
-    let mut machines = Vec::new();
-    for place in 0..sim.plan.workers {
-        machines.push(tokio::task::spawn_local(worker(sim.clone(), place)));
-        machines.push(tokio::task::spawn_local(notifier(sim.clone(), place)));
-    }
-    if sim.plan.mode.polls() {
-        for place in 0..sim.plan.pollers {
-            machines.push(tokio::task::spawn_local(poller(sim.clone(), place)));
-        }
-    }
-    machines.push(tokio::task::spawn_local(moods(sim.clone())));
+    let actors = match &sim.money {
+        Some(money) => money::actors::start(sim, money, scripts),
+        None => start(sim, scripts),
+    };
+    let machines = machines(sim);
     tokio::time::sleep(Duration::from_millis(sim.plan.chaos_ms)).await;
     sim.is_over.set(true);
     sim.quiet();
@@ -116,11 +110,37 @@ pub async fn play(sim: &Rc<Sim>, scripts: &[Script]) {
     }
 }
 
+fn start(sim: &Rc<Sim>, scripts: &[Script]) -> Vec<Actor> {
+    let mut actors = Vec::new();
+    for script in scripts {
+        actors.push(tokio::task::spawn_local(client(sim.clone(), script.clone())));
+        actors.push(tokio::task::spawn_local(payer(sim.clone(), script.clone())));
+        actors.push(tokio::task::spawn_local(stranger(sim.clone(), script.clone())));
+    }
+    actors.push(tokio::task::spawn_local(moods(sim.clone())));
+    actors
+}
+
+/// What AWS runs: workers, notifiers, the schedule.
+fn machines(sim: &Rc<Sim>) -> Vec<Actor> {
+    let mut machines = Vec::new();
+    for place in 0..sim.plan.workers {
+        machines.push(tokio::task::spawn_local(worker(sim.clone(), place)));
+        machines.push(tokio::task::spawn_local(notifier(sim.clone(), place)));
+    }
+    if sim.plan.mode.polls() {
+        for place in 0..sim.plan.pollers {
+            machines.push(tokio::task::spawn_local(poller(sim.clone(), place)));
+        }
+    }
+    machines
+}
+
 fn create(sim: &Sim, script: &Script) -> recharge_local::events::Incoming {
     let body = json!({
         "userId": script.user, "amount": script.asked, "currency": "USDT",
         "expiresInSeconds": script.expires_secs,
-        "callbackUrl": format!("https://hooks.merchant-{}.example/recharge", script.merchant),
+        "callbackUrl": callback_url(script.merchant),
     });
     let key = API_KEYS[script.merchant];
     sim.world.signed_as(key, ("POST", "/recharges"), &body.to_string(), &script.key())
@@ -149,7 +169,8 @@ pub async fn create_once(sim: &Sim, script: &Script) -> bool {
     answered.json["status"] != "CREATED"
 }
 
-async fn client(sim: Rc<Sim>, script: Script) {
+/// The client of one order: creates it, perhaps withdraws it, looks at it.
+pub async fn client(sim: Rc<Sim>, script: Script) {
     tokio::time::sleep(Duration::from_millis(script.starts_ms)).await;
     let began = tokio::time::Instant::now();
     let twins = if sim.plan.mode == Mode::Burst { 2 } else { 1 + sim.dice.below(2) };

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use recharge_local::books::{self, AccountKey};
+use recharge_local::call::API_KEYS;
 use recharge_shared::app::notify::Notification;
 use recharge_shared::domain::{OrderId, OrderState};
 use recharge_shared::http::notice_body;
@@ -13,12 +14,33 @@ use serde_json::Value;
 
 use crate::actors::{Script, order_of};
 use crate::books::{number, text};
+use crate::money;
 use crate::plan::Mode;
 use crate::provider::Provided;
-use crate::sim::Sim;
+use crate::sim::{Sim, callback_url};
 
 /// What has not come true yet; empty when everybody may go home.
 pub fn missing(sim: &Sim, scripts: &[Script]) -> Vec<String> {
+    let mut missing = match &sim.money {
+        Some(money) => money::check::missing(sim, money),
+        None => payments_missing(sim, scripts),
+    };
+    if sim.plan.mode.polls() {
+        missing.extend(notices_missing(sim));
+    }
+    let (depth, notices) = (sim.world.stack.depth(), sim.world.stack.notification_depth());
+    let left = depth.visible + depth.in_flight + notices.visible + notices.in_flight;
+    if left > 0 {
+        missing.push(format!("{left} messages are left in the queues"));
+    }
+    if depth.dead + notices.dead > 0 {
+        missing.push(format!("{} dead letters are left", depth.dead + notices.dead));
+    }
+    missing
+}
+
+/// I5, I8 and I9 where payments are orders.
+fn payments_missing(sim: &Sim, scripts: &[Script]) -> Vec<String> {
     let truth = sim.truth.orders();
     let mut missing = sim.wire.books(|books| {
         let rows: Vec<(String, Value)> =
@@ -40,17 +62,6 @@ pub fn missing(sim: &Sim, scripts: &[Script]) -> Vec<String> {
                 missing.push(format!("I5: the callback of {order} is not acknowledged"));
             }
         }
-    }
-    if sim.plan.mode.polls() {
-        missing.extend(notices_missing(sim));
-    }
-    let (depth, notices) = (sim.world.stack.depth(), sim.world.stack.notification_depth());
-    let left = depth.visible + depth.in_flight + notices.visible + notices.in_flight;
-    if left > 0 {
-        missing.push(format!("{left} messages are left in the queues"));
-    }
-    if depth.dead + notices.dead > 0 {
-        missing.push(format!("{} dead letters are left", depth.dead + notices.dead));
     }
     missing
 }
@@ -90,7 +101,7 @@ fn notices_missing(sim: &Sim) -> Vec<String> {
             for sequence in 1..=told {
                 let key = (format!("N#{id}"), format!("{sequence:05}"));
                 let state = books.rows.get(&key).map_or("not tried", |row| text(row, "state"));
-                if !["DELIVERED", "GIVEN_UP"].contains(&state) {
+                if !["DELIVERED", "GIVEN_UP", "NO_ADDRESS"].contains(&state) {
                     missing.push(format!("I10: notice {sequence} of {id} is {state}"));
                 }
             }
@@ -106,7 +117,10 @@ pub async fn last_look(sim: &Sim) -> Vec<String> {
     match books::read(stack.ground.aws.database(), &stack.names.table) {
         Ok(books) => {
             found.extend(books.violations());
-            found.extend(against_truth(sim, &books));
+            found.extend(match &sim.money {
+                Some(money) => money::check::against_truth(sim, money, &books),
+                None => against_truth(sim, &books),
+            });
         }
         Err(error) => found.push(format!("the table does not read: {error}")),
     }
@@ -168,7 +182,9 @@ async fn against_notices(sim: &Sim) -> Vec<String> {
             found.push(format!("I3: {id} is SUCCESS without a payment"));
         }
         for notice in order.notices() {
-            let url = order.callback_url.clone().unwrap_or_default();
+            let merchant = API_KEYS.iter().position(|key| key.merchant == order.merchant.as_str());
+            let url = order.callback_url.clone();
+            let url = url.or_else(|| merchant.map(callback_url)).unwrap_or_default();
             committed.insert(notice.id(), (notice_body(&notice), url));
         }
         if let Ok(rows) = store.notices(&id).await {

@@ -9,6 +9,7 @@ mod actors;
 mod books;
 mod check;
 mod dice;
+mod money;
 mod plan;
 mod points;
 mod provider;

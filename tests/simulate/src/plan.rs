@@ -7,6 +7,15 @@ use recharge_local::aws::faults::Service;
 
 use crate::dice::Dice;
 
+/// What comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Orders that are paid once, through a provider whose payments are its orders.
+    Orders,
+    /// Parts, second payments, deposits that nobody announces, and people's decisions.
+    Money,
+}
+
 /// Which paths are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
@@ -106,6 +115,8 @@ pub struct Weather {
 pub struct Plan {
     /// Its mode.
     pub mode: Mode,
+    /// What comes in.
+    pub load: Load,
     /// Whether only the exact amount is credited.
     pub is_exact: bool,
     /// Whether money after the end goes to a person.
@@ -167,6 +178,7 @@ impl Plan {
         let chaos_ms = dice.between(6, 34) * 60_000;
         Plan {
             mode,
+            load: if dice.chance(350) { Load::Money } else { Load::Orders },
             is_exact: dice.chance(500),
             late_to_review: dice.chance(250),
             orders: dice.between(3, 8),

@@ -9,6 +9,7 @@ use recharge_shared::sometimes::reached;
 use crate::actors::{self, Script};
 use crate::check;
 use crate::dice::Dice;
+use crate::money;
 use crate::plan::{Mode, Plan};
 use crate::sim::Sim;
 use crate::wire::Tally;
@@ -94,6 +95,9 @@ async fn gaps(sim: &Rc<Sim>, scripts: &[Script]) {
             round(sim, scripts).await;
         }
         tokio::time::sleep(Duration::from_secs(gap_secs / (looks + 1))).await;
+        if let Some(money) = sim.money.as_ref().filter(|_| sim.plan.mode.calls_back()) {
+            money::actors::resend(sim, money, true).await;
+        }
         let callbacks = sim.clients.borrow().callbacks.clone();
         for (order, callback) in callbacks {
             actors::deliver(sim, &order, &callback).await;
@@ -115,8 +119,10 @@ async fn round(sim: &Rc<Sim>, scripts: &[Script]) {
     if sim.plan.mode.polls() {
         sim.poll(0).await;
     }
-    if sim.plan.mode.calls_back() {
-        actors::resend(sim, scripts).await;
+    match &sim.money {
+        _ if !sim.plan.mode.calls_back() => {}
+        Some(money) => money::actors::resend(sim, money, false).await,
+        None => actors::resend(sim, scripts).await,
     }
     while sim.settle(0).await > 0 {}
     while sim.notify(0).await > 0 {}
@@ -127,17 +133,16 @@ async fn quiet_time(sim: &Rc<Sim>, scripts: &[Script]) {
     let began = tokio::time::Instant::now();
     // What was on its way when the faults stopped arrives within five minutes.
     tokio::time::sleep(Duration::from_secs(300)).await;
-    let mut missing = Vec::new();
-    while began.elapsed() < HORIZON {
+    let missing = loop {
         round(sim, scripts).await;
-        missing = check::missing(sim, scripts);
-        if missing.is_empty() {
-            break;
+        let missing = check::missing(sim, scripts);
+        if missing.is_empty() || began.elapsed() >= HORIZON {
+            break missing;
         }
         // Ever longer looks at what does not come right: a run has some hundred of them, not thousands.
         let pause = next_pause(sim).max(began.elapsed() / 16);
         tokio::time::sleep(pause).await;
-    }
+    };
     for what in missing {
         sim.violation(what);
     }
@@ -180,6 +185,7 @@ fn outcome(sim: &Sim, seed: u64) -> Outcome {
         };
         points.extend(of("parked", &books.parked));
         points.extend(of("order", &books.transitions));
+        points.extend(books.money.clone());
         let credits = books.rows.keys().filter(|key| key.0.starts_with("P#")).count();
         [books.orders().count() as u64, credits as u64, books.steps]
     });

@@ -12,17 +12,20 @@ use recharge_local::call::API_KEYS;
 use recharge_local::events::Incoming;
 use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::receiver::SimReceiver;
-use recharge_local::sim::trader::CallbackRequest;
+use recharge_local::sim::trader::{CallbackRequest, SimTrader};
 use recharge_local::stack::{Accounts, DEMO_NOTIFICATION_SECRET, TRADER_APPID, TRADER_KEY};
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::bug::{self, Bug};
+use recharge_shared::outbound::Outbound;
+use recharge_tests::standard::ByHost;
 use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::books::Books;
 use crate::dice::Dice;
-use crate::plan::Plan;
+use crate::money::{self, Money};
+use crate::plan::{Load, Plan};
 use crate::provider::Truth;
 use crate::trace::Trace;
 use crate::wire::{INVOCATION, Invocation, Wire};
@@ -45,6 +48,8 @@ pub struct Sim {
     pub plan: Plan,
     /// The provider's truth.
     pub truth: Truth,
+    /// The other side, where payments are not orders.
+    pub money: Option<Money>,
     /// What clients know.
     pub clients: RefCell<Clients>,
     /// Settlement messages that were done with: the queue may deliver them again.
@@ -93,36 +98,39 @@ pub struct Received {
 impl Sim {
     /// An empty bundle under `plan`.
     pub async fn new(plan: Plan, dice: Dice, keeps_trace: bool) -> Rc<Sim> {
-        let amount = if plan.is_exact { "exact" } else { "credit_received" };
-        let late = if plan.late_to_review { "review" } else { "credit" };
-        let accounts = Accounts {
-            settings: json!({"trader": {
-                "appid": TRADER_APPID, "base_url": "http://trader.invalid", "allow_http": true,
-                "notify_url": "https://recharge.invalid/recharges/callback/trader",
-                "min_call_interval_ms": 0, "query": {"path": "/api/merchant/OrderList"},
-                "policy": {"amount": amount, "late_payment": late},
-            }}),
-            keys: json!({"trader": {"key": TRADER_KEY}}),
-            default: "trader".to_owned(),
-        };
+        let money = (plan.load == Load::Money).then(Money::new);
+        let policy = money.as_ref().map(|_| money::policy(&dice));
+        let accounts = policy.as_ref().map_or_else(|| trader_account(&plan), money::accounts);
         let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
-        let world = World::with(Some(accounts), |trader| Arc::new(trader.outbound()), way).await;
+        let outbound = |trader: &SimTrader| -> Arc<dyn Outbound> {
+            let other = Arc::new(trader.outbound());
+            match &money {
+                Some(money) => Arc::new(ByHost { standard: money.gate.clone(), other }),
+                None => other,
+            }
+        };
+        let world = World::with(Some(accounts), outbound, way).await;
         let truth = Truth::new(world.trader.clone());
         let aws = world.stack.ground.aws.clone();
         give_secrets(&world, plan.all_have_secrets).await;
         if let Some(receives_max) = plan.receives_max {
             redrive_after(&world, receives_max).await;
         }
-        let books = (Books::new(plan.is_exact), Trace::new(keeps_trace));
+        let funds = money.as_ref().map(|money| money.funds.clone());
+        let books = (Books::new(plan.is_exact, funds), Trace::new(keeps_trace));
         let weather = (dice.clone(), plan.weather.clone());
         let wire = Wire::new((aws, truth.clone()), weather, books);
         wire.note(&format!("{plan:?}"));
+        if let Some(policy) = policy {
+            wire.note(&format!("policy {policy}"));
+        }
         Rc::new(Sim {
             world,
             wire,
             dice,
             plan,
             truth,
+            money,
             clients: RefCell::default(),
             settled: RefCell::default(),
             is_over: Cell::new(false),
@@ -235,6 +243,7 @@ impl Sim {
         let place = self.dice.below(self.plan.instances);
         let role = match incoming.path.as_str() {
             path if path.contains("/callback/") => "webhook",
+            path if path.starts_with("/admin/") => "admin",
             _ if incoming.method == http::Method::GET => "status",
             _ => "create",
         };
@@ -390,14 +399,36 @@ async fn after(ms: Option<u64>) {
     }
 }
 
-/// The merchants' notification secrets; a merchant without one hears nothing.
+fn trader_account(plan: &Plan) -> Accounts {
+    let amount = if plan.is_exact { "exact" } else { "credit_received" };
+    let late = if plan.late_to_review { "review" } else { "credit" };
+    Accounts {
+        settings: json!({"trader": {
+            "appid": TRADER_APPID, "base_url": "http://trader.invalid", "allow_http": true,
+            "notify_url": "https://recharge.invalid/recharges/callback/trader",
+            "min_call_interval_ms": 0, "query": {"path": "/api/merchant/OrderList"},
+            "policy": {"amount": amount, "late_payment": late},
+        }}),
+        keys: json!({"trader": {"key": TRADER_KEY}}),
+        default: "trader".to_owned(),
+    }
+}
+
+/// Where a merchant hears of its orders.
+pub fn callback_url(merchant: usize) -> String {
+    format!("https://hooks.merchant-{merchant}.example/recharge")
+}
+
+/// The merchants' notification secrets, and where they hear of orders that name no address; a merchant without
+/// them hears nothing.
 async fn give_secrets(world: &World, all: bool) {
-    let mut keys = json!({API_KEYS[0].merchant: {"secrets": [DEMO_NOTIFICATION_SECRET]}});
+    let keys = |merchant: usize| json!({"secrets": [DEMO_NOTIFICATION_SECRET], "url": callback_url(merchant)});
+    let mut document = json!({API_KEYS[0].merchant: keys(0)});
     if all {
-        keys[API_KEYS[1].merchant] = keys[API_KEYS[0].merchant].clone();
+        document[API_KEYS[1].merchant] = keys(1);
     }
     let request = json!({
-        "SecretId": world.stack.names.notification_keys, "SecretString": keys.to_string(),
+        "SecretId": world.stack.names.notification_keys, "SecretString": document.to_string(),
         "ClientRequestToken": "00000000-0000-4000-8000-000000000001",
     });
     let aws = &world.stack.ground.aws;
