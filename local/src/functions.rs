@@ -19,6 +19,7 @@ use recharge_shared::auth::Authenticator;
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{MerchantId, ProviderName, Timestamp};
 use recharge_shared::egress::Rules;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::providers::Providers;
 use recharge_shared::providers::settings::ProviderSettings;
@@ -61,6 +62,10 @@ pub struct Ground {
     pub attempts: u32,
     /// `POLL_LOOKAHEAD_SECONDS`.
     pub lookahead: Duration,
+    /// `AUDIT_PAGE`.
+    pub audit_page: u32,
+    /// Where the functions' metrics go.
+    pub metrics: Metrics,
 }
 
 /// All functions, each with its own dependencies.
@@ -131,11 +136,13 @@ impl Functions {
                 rules: ground.rules.clone(),
                 providers: providers()?,
                 clock: clock.clone(),
+                metrics: ground.metrics.of("create-order"),
             },
             webhook: webhook::Deps {
                 providers: providers()?,
                 queue: queue.clone(),
                 clock: ground.door.clone(),
+                metrics: ground.metrics.of("webhook"),
             },
             callback_worker: callback_worker::Deps {
                 merchants: Merchants::new(store.clone()),
@@ -147,22 +154,17 @@ impl Functions {
                 dead_letters,
                 tries_max: names.tries_max,
                 clock: clock.clone(),
+                metrics: ground.metrics.of("callback-worker"),
             },
             notifier: notifier_of(ground, store.clone()),
             status_query: status_query::Deps {
                 store: store.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
+                metrics: ground.metrics.of("status-query"),
             },
             admin: admin_of(ground, (store.clone(), auth, queue.clone())),
-            reconcile_poller: reconcile_poller::Deps {
-                store,
-                queue,
-                notifications,
-                providers: providers()?,
-                lookahead: ground.lookahead,
-                clock,
-            },
+            reconcile_poller: poller_of(ground, (store, queue, notifications), providers()?),
             clock: ground.clock.clone(),
             invocations: AtomicU64::new(0),
         })
@@ -238,6 +240,23 @@ fn providers_of(ground: &Ground, settings: &ProviderSettings) -> Result<Provider
         .ok_or_else(|| "the default provider is not configured".to_owned())
 }
 
+fn poller_of(
+    ground: &Ground,
+    (store, queue, notifications): (Store, SettlementQueue, NotificationQueue),
+    providers: Providers,
+) -> reconcile_poller::Deps {
+    reconcile_poller::Deps {
+        store,
+        queue,
+        notifications,
+        providers,
+        lookahead: ground.lookahead,
+        audit_page: ground.audit_page,
+        clock: Arc::new(ground.clock.clone()),
+        metrics: ground.metrics.of("reconcile-poller"),
+    }
+}
+
 fn admin_of(
     ground: &Ground,
     (store, auth, queue): (Store, Authenticator, SettlementQueue),
@@ -249,6 +268,7 @@ fn admin_of(
         two_from: ground.names.two_from,
         operator: MerchantId::parse(&ground.names.operator),
         clock: Arc::new(ground.clock.clone()),
+        metrics: ground.metrics.of("admin"),
     }
 }
 
@@ -263,6 +283,7 @@ fn notifier_of(ground: &Ground, store: Store) -> notifier::Deps {
         dead_letters: DeadLetters::new(dead_letters, names.notifications.dead_letters_url.clone()),
         tries_max: names.notifications.tries_max,
         clock: Arc::new(ground.clock.clone()),
+        metrics: ground.metrics.of("notifier"),
         silences: notifier::Silences::default(),
     }
 }

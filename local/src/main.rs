@@ -31,6 +31,9 @@ struct Arguments {
     /// Let notifications go to http://127.0.0.1:PORT too.
     #[arg(long)]
     allow_loopback_callbacks: bool,
+    /// Print the functions' metrics.
+    #[arg(long)]
+    metrics: bool,
     /// Keep nothing.
     #[arg(long, conflicts_with = "data")]
     memory: bool,
@@ -143,7 +146,11 @@ fn main() -> ExitCode {
             None => {
                 let dir = (!arguments.memory).then_some(arguments.data);
                 let ports = (port, arguments.aws_port);
-                serve::run(ports, dir.as_deref(), arguments.allow_loopback_callbacks).await
+                let switches = serve::Switches {
+                    allow_loopback: arguments.allow_loopback_callbacks,
+                    metrics: arguments.metrics,
+                };
+                serve::run(ports, dir.as_deref(), switches).await
             }
             Some(Command::Demo) => demo::run().await,
             Some(Command::Call { method, path, body, key, api_key, secret }) => {

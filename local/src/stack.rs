@@ -11,6 +11,7 @@ use recharge_shared::app::notify::Deliver;
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{Currency, Money, OrderId, ProviderName};
 use recharge_shared::egress::Rules;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
 use serde_json::{Value, json};
 
@@ -147,6 +148,8 @@ pub struct Setup<'a> {
     pub rules: Rules,
     /// The way to merchants' receivers.
     pub way: Arc<dyn Deliver>,
+    /// Where the functions' metrics go.
+    pub metrics: Metrics,
 }
 
 /// One bundle.
@@ -381,6 +384,8 @@ impl Stack {
             provider_settings: settings,
             attempts: ATTEMPTS_DEFAULT,
             lookahead: setup.lookahead,
+            audit_page: 0,
+            metrics: setup.metrics,
         };
         let functions = Functions::new(&ground)?;
         let polling = tokio::sync::Mutex::new(());

@@ -15,12 +15,13 @@ use crate::auth::Authenticator;
 use crate::clock::SystemClock;
 use crate::domain::{MerchantId, ProviderName};
 use crate::egress::Rules;
+use crate::metrics::{Metrics, Stage};
 use crate::outbound::Outbound;
 use crate::outbound_hyper::HyperOutbound;
 use crate::providers::{Provider, Providers, settings::ProviderSettings};
 use crate::queue::{DeadLetters, NotificationQueue, SettlementQueue};
 use crate::secrets::{CLIENT_KEYS, NotificationKeysDocument, PROVIDER_KEYS, Secret};
-use crate::store::Store;
+use crate::store::{Meter, Store};
 
 /// A setting is missing or malformed. Names the setting, never its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +67,8 @@ impl Config {
 
     /// A client of the table's service.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        aws_sdk_dynamodb::Client::new(&self.sdk)
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.sdk).interceptor(Meter);
+        aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
     /// A client of the secrets' service.
@@ -167,6 +169,22 @@ pub fn egress_rules() -> Result<Rules, ConfigError> {
 /// The merchant whose admins see everybody's reviews, `OPERATOR_MERCHANT`; nobody when it is empty.
 pub fn operator() -> Option<MerchantId> {
     std_var("OPERATOR_MERCHANT").and_then(|name| MerchantId::parse(&name))
+}
+
+/// Metrics of `function` on standard output, for the stage `STAGE`: `local` without it.
+pub fn metrics(function: &'static str) -> Result<Metrics, ConfigError> {
+    let stage = std_var("STAGE").filter(|stage| !stage.is_empty());
+    let stage = Stage::parse(stage.as_deref().unwrap_or("local"));
+    let stage = stage.ok_or_else(|| ConfigError("STAGE is no name".to_owned()))?;
+    Ok(Metrics::on_stdout(stage).of(function))
+}
+
+/// Rows that the audit looks at in its minute, `AUDIT_PAGE`; nothing without it.
+pub fn audit_page() -> Result<u32, ConfigError> {
+    match std_var("AUDIT_PAGE").filter(|rows| !rows.is_empty()) {
+        Some(_) => number("AUDIT_PAGE"),
+        None => Ok(0),
+    }
 }
 
 /// A number from the environment.

@@ -13,6 +13,7 @@ pub mod domain;
 pub mod egress;
 pub mod http;
 pub mod json;
+pub mod metrics;
 pub mod outbound;
 pub mod outbound_hyper;
 pub mod providers;

@@ -27,6 +27,7 @@ use recharge_shared::auth::sign;
 use recharge_shared::domain::OrderId;
 use recharge_shared::egress::Rules;
 use recharge_shared::http::notice_body;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::store::Store;
 use serde_json::{Value, json};
@@ -128,6 +129,7 @@ impl World {
             accounts,
             rules: rules(),
             way: way(&receiver),
+            metrics: Metrics::default(),
         };
         let outbound = Arc::new(ByHost {
             host: PAYPROTOCOL_HOST,

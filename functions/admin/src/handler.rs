@@ -15,6 +15,7 @@ use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
 use recharge_shared::http::{
     Answer, ApiError, Route, render, review_body, reviews_body, route, trace_of,
 };
+use recharge_shared::metrics::Metrics;
 use recharge_shared::queue::SettlementQueue;
 use recharge_shared::store::{Store, StoreError};
 use tracing::Instrument;
@@ -34,13 +35,16 @@ pub struct Deps {
     pub operator: Option<MerchantId>,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one request.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
     let span = tracing::error_span!("request", trace = trace.as_str());
-    Ok(render(&trace, answer(deps, &request, &trace).instrument(span).await))
+    let work = answer(deps, &request, &trace).instrument(span);
+    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
 }
 
 async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {

@@ -21,6 +21,7 @@ async fn main() -> Result<(), Error> {
         two_from: config::number("REVIEW_TWO_FROM")?,
         operator: config::operator(),
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("admin")?,
     };
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
     let deps = &deps;

@@ -16,6 +16,7 @@ use recharge_shared::app::settle::{Context, Outcome, Policies, Settlement, settl
 use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::TraceId;
+use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::Providers;
 use recharge_shared::queue::{DeadLetters, NotificationQueue, Undecodable, WorkMessage};
 use recharge_shared::sometimes::sometimes;
@@ -48,6 +49,8 @@ pub struct Deps {
     pub tries_max: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one batch; the answer names exactly the records that must come again.
@@ -65,7 +68,8 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
         by_order.entry(order).or_default().push(Record { position, message, decoded });
     }
     let groups = by_order.into_values().map(|records| one_order(deps, records));
-    let mut failed: Vec<_> = join_all(groups).await.into_iter().flatten().collect();
+    let settled = deps.metrics.collect(deps.clock.as_ref(), join_all(groups)).await;
+    let mut failed: Vec<_> = settled.into_iter().flatten().collect();
     failed.sort_unstable_by_key(|(position, _)| *position);
     let mut response = SqsBatchResponse::default();
     for (_, id) in failed {
@@ -149,7 +153,9 @@ async fn one(
         }
     };
     match settled {
-        Ok(Settlement { outcome, announce: news, found }) => {
+        Ok(settlement) => {
+            count(deps, message, &settlement);
+            let Settlement { outcome, announce: news, found } = settlement;
             let reason = match outcome {
                 Outcome::Parked(reason) => reason.as_str(),
                 _ => "",
@@ -185,6 +191,26 @@ async fn one(
                 StoreError::Damaged(_) => Undone::Hopeless(error.to_string()),
             })
         }
+    }
+}
+
+/// What became of a message, and how long a credit took since its order was created: since the deposit was
+/// seen, where that makes the order.
+fn count(deps: &Deps, message: &WorkMessage, settlement: &Settlement) {
+    let order = settlement.announce.first().or(settlement.found.first());
+    let (provider, observed_at) = match message {
+        WorkMessage::Settlement(message) => {
+            let evidence = &message.evidence;
+            (Some(&evidence.provider), Some(evidence.observed_at))
+        }
+        WorkMessage::Resolution(_) => (order.map(|order| &order.provider), None),
+    };
+    // Only names of the settings are dimensions.
+    let provider = provider.filter(|provider| deps.policies.contains_key(*provider));
+    metrics::add(Metric::Settlements, (provider, Some(settlement.outcome.as_str())), 1);
+    if let (Outcome::Settled, Some(order)) = (settlement.outcome, order) {
+        let since = observed_at.map_or(order.created_at, |at| at.min(order.created_at));
+        metrics::took(Metric::TimeToCredit, (provider, None), order.updated_at.since(since));
     }
 }
 

@@ -29,6 +29,7 @@ async fn main() -> Result<(), Error> {
         dead_letters: config.dead_letters()?,
         tries_max: config::number("SETTLEMENT_TRIES_MAX")?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("callback-worker")?,
     };
     deps.store.warm_up().await;
     let deps = &deps;

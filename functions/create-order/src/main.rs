@@ -24,6 +24,7 @@ async fn main() -> Result<(), Error> {
         auth: config.authenticator()?,
         providers: config.providers()?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("create-order")?,
     };
     let now = SystemClock.now();
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up(), deps.providers.warm_up(now));

@@ -13,6 +13,7 @@ use recharge_shared::app::notify::{
     Context, Deliver, Delivered, Notification, SPARED, destination, notify,
 };
 use recharge_shared::clock::Clock;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::queue::{DeadLetters, NotificationMessage};
 use recharge_shared::secrets::{NotificationKeysDocument, Secret};
 use recharge_shared::store::{Store, StoreError};
@@ -44,6 +45,8 @@ pub struct Deps {
     pub tries_max: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
     /// Who has not answered lately.
     pub silences: Silences,
 }
@@ -51,7 +54,8 @@ pub struct Deps {
 /// Handles one batch; the answer names exactly the records that must come again.
 pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let way = Spared { inner: deps.way.as_ref(), silences: &deps.silences };
-    let tried = join_all(event.payload.records.iter().map(|record| one(deps, &way, record))).await;
+    let tries = join_all(event.payload.records.iter().map(|record| one(deps, &way, record)));
+    let tried = deps.metrics.collect(deps.clock.as_ref(), tries).await;
     let mut response = SqsBatchResponse::default();
     for (record, done) in event.payload.records.iter().zip(tried) {
         if done {

@@ -23,6 +23,7 @@ async fn main() -> Result<(), Error> {
         dead_letters: config.notification_dead_letters()?,
         tries_max: config::number("NOTIFICATION_TRIES_MAX")?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("notifier")?,
         silences: Silences::default(),
     };
     deps.store.warm_up().await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lambda_runtime::{Error, LambdaEvent};
 use recharge_shared::app::reconcile::{Context, reconcile};
 use recharge_shared::clock::Clock;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::providers::Providers;
 use recharge_shared::queue::{NotificationQueue, SettlementQueue};
 use recharge_shared::store::Store;
@@ -24,8 +25,12 @@ pub struct Deps {
     pub providers: Providers,
     /// How far ahead of its time an order may be looked at.
     pub lookahead: Duration,
+    /// Rows that the audit looks at in its minute; nothing without any.
+    pub audit_page: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one tick of the schedule.
@@ -39,9 +44,11 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<Value>) -> Result<Value, Err
         notifications: &deps.notifications,
         clock: deps.clock.as_ref(),
         lookahead: deps.lookahead,
+        audit_page: deps.audit_page,
         invocation: &event.context.request_id,
     };
-    let report = reconcile(context, &deps.providers, time_left).await;
+    let run = reconcile(context, &deps.providers, time_left);
+    let report = deps.metrics.collect(deps.clock.as_ref(), run).await;
     let answer = json!({
         "lookedAt": report.looked_at,
         "evidence": report.evidence,

@@ -22,7 +22,9 @@ async fn main() -> Result<(), Error> {
         notifications: config.notification_queue()?,
         providers: config.providers()?,
         lookahead: Duration::from_secs(config::number("POLL_LOOKAHEAD_SECONDS")?),
+        audit_page: config::audit_page()?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("reconcile-poller")?,
     };
     deps.store.warm_up().await;
     let deps = &deps;

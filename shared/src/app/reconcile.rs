@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -15,11 +15,13 @@ use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
 use crate::domain::{
     Evidence, EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp, TraceId,
 };
+use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{NotificationQueue, ResolutionMessage, SettlementMessage, SettlementQueue};
 use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
 
+use super::audit::audit;
 use super::hand_over::due_notices;
 use super::notify::announce;
 use super::submit::{Submission, is_half_done, log};
@@ -32,6 +34,8 @@ const PAGE: i32 = 40;
 const DECISIONS: i32 = 50;
 /// How long after its expiry an order may stay open although the provider says that it is paid.
 const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
+/// How long after its expiry an open order is one that should not be.
+const OPEN_AT_MOST: Duration = Duration::from_secs(900);
 /// Orders of one provider that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// No new look starts when less than this is left: four provider calls and the writes around them.
@@ -52,6 +56,8 @@ pub struct Context<'a> {
     pub clock: &'a dyn Clock,
     /// How far ahead of its time an order may be looked at.
     pub lookahead: Duration,
+    /// Rows that the audit looks at in its minute; nothing without any.
+    pub audit_page: u32,
     /// Unique to this invocation.
     pub invocation: &'a str,
 }
@@ -73,6 +79,12 @@ pub struct Report {
     pub failed: u32,
     /// Whether the time ran out before the work did.
     pub unfinished: bool,
+    /// Orders that were due.
+    pub due: u32,
+    /// How long the oldest of them had been due.
+    pub oldest_due: Duration,
+    /// Orders that are open long after their expiry.
+    pub beyond_sla: u32,
 }
 
 impl Report {
@@ -85,6 +97,9 @@ impl Report {
             notices: self.notices + other.notices,
             failed: self.failed + other.failed,
             unfinished: self.unfinished || other.unfinished,
+            due: self.due + other.due,
+            oldest_due: self.oldest_due.max(other.oldest_due),
+            beyond_sla: self.beyond_sla + other.beyond_sla,
         }
     }
 }
@@ -97,9 +112,29 @@ pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: D
             Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
         async move { run.all().await }
     });
-    let others = join(due_notices(context, deadline), decisions(context));
-    let (reports, (notices, decisions)) = join(join_all(runs), others).await;
-    reports.into_iter().fold(notices.plus(decisions), Report::plus)
+    let others = join3(
+        due_notices(context, deadline),
+        decisions(context),
+        audit(context, providers, deadline),
+    );
+    let (reports, (notices, decisions, audited)) = join(join_all(runs), others).await;
+    let report = reports.into_iter().fold(notices.plus(decisions).plus(audited), Report::plus);
+    count(&report, providers);
+    report
+}
+
+fn count(report: &Report, providers: &Providers) {
+    let all = (None, None);
+    metrics::add(Metric::DueBacklog, all, report.due.into());
+    metrics::add(Metric::OldestDueSeconds, all, report.oldest_due.as_secs());
+    metrics::add(Metric::PendingBeyondSla, all, report.beyond_sla.into());
+    for provider in providers.all() {
+        let name = provider.name();
+        let answered = metrics::counted(Metric::ProviderCalls, name, &["done", "declined"]);
+        let not = metrics::counted(Metric::ProviderCalls, name, &["unknown", "not_sent"]);
+        let silent = answered == 0 && not > 0;
+        metrics::add(Metric::ProviderSilent, (Some(name), None), silent.into());
+    }
 }
 
 /// Decisions of people that the worker has not carried out: handed to it again.
@@ -195,6 +230,12 @@ impl Run<'_> {
             }
             let name = self.provider.name();
             let page = self.context.store.due(name, shard, (until, PAGE), after.as_ref()).await?;
+            let now = self.context.clock.now();
+            let due = page.iter().filter(|due| due.due_at <= now).count();
+            report.due += u32::try_from(due).unwrap_or(u32::MAX);
+            // Oldest first.
+            let waited = page.first().map_or(Duration::ZERO, |oldest| now.since(oldest.due_at));
+            report.oldest_due = report.oldest_due.max(waited);
             for chunk in page.chunks(SIDE_BY_SIDE) {
                 if self.out_of_time() {
                     return Ok(Report { unfinished: true, ..report });
@@ -242,6 +283,9 @@ impl Run<'_> {
     async fn look_at(&self, order: Order, due_at: Timestamp) -> Result<Report, StoreError> {
         let mut report = Report { looked_at: 1, ..Report::default() };
         let now = self.context.clock.now();
+        if order.state.is_open() && now.since(order.expires_at) > OPEN_AT_MOST {
+            report.beyond_sla = 1;
+        }
         let at_the_provider = order.state == OrderState::Created && now < order.attempt_until;
         if order.due_at != Some(due_at) || at_the_provider {
             return Ok(report);

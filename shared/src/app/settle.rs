@@ -10,6 +10,7 @@ use crate::domain::{
     Decision, Entry, Evidence, EvidenceKind, MerchantId, Money, Order, OrderId, OrderState,
     ParkReason, PaymentFate, Policy, ProviderName, ReviewId, Source, Timestamp, TraceId, apply,
 };
+use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Providers};
 use crate::queue::SettlementMessage;
 use crate::sometimes::sometimes;
@@ -69,6 +70,21 @@ pub enum Outcome {
     AlreadyDone,
     /// The provider has to confirm it and did not answer: it comes again.
     NotConfirmedYet,
+}
+
+impl Outcome {
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Settled => "settled",
+            Outcome::PartlyPaid => "partly_paid",
+            Outcome::Held => "held",
+            Outcome::Declined => "declined",
+            Outcome::Parked(_) => "parked",
+            Outcome::AlreadyDone => "already_done",
+            Outcome::NotConfirmedYet => "not_confirmed",
+        }
+    }
 }
 
 /// What a message came to.
@@ -331,6 +347,9 @@ async fn came_to(
     evidence: &Evidence,
     (settled, after, outcome, review): (Settled, Box<Order>, Outcome, Option<&ReviewId>),
 ) -> Result<Wrote, StoreError> {
+    if let (Settled::Now, Outcome::Held | Outcome::Parked(_)) = (settled, outcome) {
+        metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
+    }
     match (settled, outcome) {
         (Settled::Now, _) => Ok(Wrote::Done(done(order, after, outcome))),
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) if review.is_some() => {
@@ -437,6 +456,7 @@ async fn park(
     };
     let written = context.store.park(evidence, reason, whose, context.clock.now()).await?;
     if written == Written::Now {
+        metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
         let order = evidence.order_text();
         tracing::warn!(order, reason = reason.as_str(), "evidence parked for an operator");
     }

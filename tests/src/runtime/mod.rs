@@ -28,6 +28,7 @@ use recharge_local::sim::trader::{self, SimTrader};
 use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_account};
 use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::egress::Rules;
+use recharge_shared::metrics::Metrics;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
@@ -101,6 +102,7 @@ impl Bench {
             accounts: None,
             rules: Rules::default(),
             way: Arc::new(SimReceiver::default()),
+            metrics: Metrics::default(),
         };
         let outbound = Arc::new(trader.outbound());
         let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;
@@ -303,7 +305,11 @@ impl Running<'_> {
         });
         let (stdout, stderr) = ended.await.expect("a killed process ends");
         assert_eq!(stderr.expect("standard error is read"), "", "standard error");
-        self.unspeakable.check(&stdout.expect("standard output is read"))
+        let (log, metrics) = self.unspeakable.check(&stdout.expect("standard output is read"));
+        let of_table = |line: &Value| line.get("ReadUnits").or(line.get("WriteUnits")).is_some();
+        let knows_no_table = !self.function.environment.contains_key("TABLE_NAME");
+        assert!(!metrics.is_empty() && (knows_no_table || metrics.iter().any(of_table)));
+        log
     }
 }
 
