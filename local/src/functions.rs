@@ -17,7 +17,7 @@ use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::auth::Authenticator;
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{MerchantId, ProviderName, Timestamp};
+use recharge_shared::domain::{MerchantId, Mode, ProviderName, Timestamp};
 use recharge_shared::egress::Rules;
 use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
@@ -64,6 +64,8 @@ pub struct Ground {
     pub lookahead: Duration,
     /// `AUDIT_PAGE`.
     pub audit_page: u32,
+    /// `MODE`.
+    pub mode: Mode,
     /// Where the functions' metrics go.
     pub metrics: Metrics,
 }
@@ -145,6 +147,7 @@ impl Functions {
                 metrics: ground.metrics.of("webhook"),
             },
             callback_worker: callback_worker::Deps {
+                mode: ground.mode,
                 merchants: Merchants::new(store.clone()),
                 store: store.clone(),
                 providers: asks.then(providers).transpose()?,
@@ -237,6 +240,7 @@ fn providers_of(ground: &Ground, settings: &ProviderSettings) -> Result<Provider
     let all = all.map_err(|error| error.to_string())?;
     ProviderName::parse(&names.default_provider)
         .and_then(|default| Providers::new(default, all))
+        .map(|all| all.in_mode(ground.mode))
         .ok_or_else(|| "the default provider is not configured".to_owned())
 }
 

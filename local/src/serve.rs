@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recharge_shared::clock::{Clock, SystemClock};
-use recharge_shared::domain::{IdempotencyKey, MerchantId, OrderId};
+use recharge_shared::domain::{IdempotencyKey, MerchantId, Mode, OrderId};
 use recharge_shared::egress::{Rules, WayOut};
 use recharge_shared::metrics::{Metrics, Stage};
 use recharge_shared::outbound_hyper::HyperOutbound;
@@ -33,6 +33,8 @@ const LOOKAHEAD: Duration = Duration::from_secs(60);
 pub struct Switches {
     /// Notifications may go to this machine.
     pub allow_loopback: bool,
+    /// Providers are simulated, and nothing is credited.
+    pub mode: Mode,
     /// The functions' metrics are printed.
     pub metrics: bool,
 }
@@ -110,6 +112,7 @@ async fn start(
         lookahead: LOOKAHEAD,
         accounts: None,
         way: Arc::new(WayOut::new(rules.clone())),
+        mode: switches.mode,
         metrics: stage.map(Metrics::on_stdout).unwrap_or_default(),
         rules,
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{Currency, Money, OrderId, ProviderName};
+use recharge_shared::domain::{Currency, Mode, Money, OrderId, ProviderName};
 use recharge_shared::egress::Rules;
 use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
@@ -148,6 +148,8 @@ pub struct Setup<'a> {
     pub rules: Rules,
     /// The way to merchants' receivers.
     pub way: Arc<dyn Deliver>,
+    /// Whether money is real.
+    pub mode: Mode,
     /// Where the functions' metrics go.
     pub metrics: Metrics,
 }
@@ -385,6 +387,7 @@ impl Stack {
             attempts: ATTEMPTS_DEFAULT,
             lookahead: setup.lookahead,
             audit_page: 0,
+            mode: setup.mode,
             metrics: setup.metrics,
         };
         let functions = Functions::new(&ground)?;

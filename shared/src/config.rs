@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use crate::app::settle::Policies;
 use crate::auth::Authenticator;
 use crate::clock::SystemClock;
-use crate::domain::{MerchantId, ProviderName};
+use crate::domain::{MerchantId, Mode, ProviderName};
 use crate::egress::Rules;
 use crate::metrics::{Metrics, Stage};
 use crate::outbound::Outbound;
@@ -39,11 +39,15 @@ impl std::error::Error for ConfigError {}
 #[derive(Debug)]
 pub struct Config {
     sdk: SdkConfig,
+    mode: Mode,
 }
 
 impl Config {
-    /// Credentials, region and endpoints as Lambda hands them over.
-    pub async fn from_env() -> Config {
+    /// Credentials, region and endpoints as Lambda hands them over; the mode from `MODE`, live without it.
+    pub async fn from_env() -> Result<Config, ConfigError> {
+        let mode = std_var("MODE").filter(|mode| !mode.is_empty());
+        let mode = Mode::parse(mode.as_deref().unwrap_or("live"));
+        let mode = mode.ok_or_else(|| ConfigError("MODE is neither live nor shadow".to_owned()))?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_millis(1_000))
             .operation_attempt_timeout(Duration::from_millis(2_500))
@@ -51,7 +55,7 @@ impl Config {
             .build();
         let sdk =
             aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
-        Config { sdk }
+        Ok(Config { sdk, mode })
     }
 
     /// Services that all answer at `url`, like those of the local stack.
@@ -62,7 +66,12 @@ impl Config {
             .region(Region::from_static("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();
-        Config { sdk }
+        Config { sdk, mode: Mode::Live }
+    }
+
+    /// What the deployment does with money.
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// A client of the table's service.
@@ -138,6 +147,7 @@ impl Config {
             .map_err(|error| ConfigError(format!("PROVIDER_SETTINGS: {error}")))?;
         ProviderName::parse(&variable("DEFAULT_PROVIDER")?)
             .and_then(|name| Providers::new(name, all))
+            .map(|all| all.in_mode(self.mode))
             .ok_or_else(|| ConfigError("DEFAULT_PROVIDER is not in PROVIDER_SETTINGS".to_owned()))
     }
 }

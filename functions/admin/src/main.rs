@@ -13,7 +13,7 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let deps = Deps {
         store: config.store()?,
         auth: config.signatures()?,

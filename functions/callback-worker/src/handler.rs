@@ -15,7 +15,7 @@ use recharge_shared::app::resolve::resolve;
 use recharge_shared::app::settle::{Context, Outcome, Policies, Settlement, settle};
 use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::TraceId;
+use recharge_shared::domain::{Mode, TraceId};
 use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::Providers;
 use recharge_shared::queue::{DeadLetters, NotificationQueue, Undecodable, WorkMessage};
@@ -34,6 +34,8 @@ pub struct Deps {
     pub store: Store,
     /// The rules of each provider account.
     pub policies: Policies,
+    /// Whether money is real.
+    pub mode: Mode,
     /// The merchants' own rules.
     pub merchants: Merchants,
     /// Whom to ask before a large amount is credited; only where a rule wants that.
@@ -136,6 +138,7 @@ async fn one(
         store: &deps.store,
         policies: &deps.policies,
         merchants: &deps.merchants,
+        mode: deps.mode,
         providers: deps.providers.as_ref(),
         clock: deps.clock.as_ref(),
     };
@@ -161,8 +164,10 @@ async fn one(
                 _ => "",
             };
             tracing::info!(?outcome, reason, "{what}");
-            if outcome == Outcome::NotConfirmedYet {
-                return Err(Undone::NotNow);
+            match outcome {
+                Outcome::NotConfirmedYet => return Err(Undone::NotNow),
+                Outcome::OtherMode => return Err(other_mode(message)),
+                _ => {}
             }
             // A redelivery finds the work done, but perhaps not the announcement.
             let age = match message {
@@ -190,6 +195,20 @@ async fn one(
                 StoreError::Busy(_) => Undone::NotNow,
                 StoreError::Damaged(_) => Undone::Hopeless(error.to_string()),
             })
+        }
+    }
+}
+
+/// A true statement waits for a worker in live mode, as long as the queue keeps it; a simulated one is wanted
+/// by nobody there.
+fn other_mode(message: &WorkMessage) -> Undone {
+    match message {
+        WorkMessage::Settlement(message) if message.evidence.is_shadow() => {
+            Undone::Hopeless("simulated, and this is live mode".to_owned())
+        }
+        _ => {
+            tracing::error!("a live order, and this is shadow mode: left in the queue");
+            Undone::NotNow
         }
     }
 }

@@ -15,11 +15,12 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let store = config.store()?;
     let policies = config::policies()?;
     let asks = policies.values().any(|policy| policy.confirm_from.is_some());
     let deps = Deps {
+        mode: config.mode(),
         merchants: Merchants::new(store.clone()),
         store,
         providers: asks.then(|| config.providers()).transpose()?,

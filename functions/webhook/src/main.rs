@@ -13,7 +13,7 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let deps = Deps {
         providers: config.providers()?,
         queue: config.settlement_queue()?,

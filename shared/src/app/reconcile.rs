@@ -13,7 +13,7 @@ use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
 use crate::domain::{
-    Evidence, EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp, TraceId,
+    Evidence, EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp, TraceId, shadow,
 };
 use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Found, Provider, Providers};
@@ -290,9 +290,17 @@ impl Run<'_> {
         if order.due_at != Some(due_at) || at_the_provider {
             return Ok(report);
         }
+        let in_shadow = shadow::is_account(self.provider.account());
+        let foreign = order.is_shadow() != in_shadow;
+        if foreign && in_shadow {
+            // Live: it waits, and its age can be seen.
+            return Ok(report);
+        }
         let over = order.state.is_open() && now >= order.expires_at;
-        let asks = self.may_ask() && (self.provider.can_query() || is_half_done(&order, now));
-        if !asks && !over && self.provider.can_query() {
+        // What was begun in shadow mode ends by its time: no provider knows of it.
+        let asks =
+            !foreign && self.may_ask() && (self.provider.can_query() || is_half_done(&order, now));
+        if !asks && !over && !foreign && self.provider.can_query() {
             return Ok(report);
         }
         // Whoever moves the date has the look; a crash after this costs one interval, not the order. It
@@ -324,7 +332,7 @@ impl Run<'_> {
             Said::Unknown if !over || report.failed > 0 => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}
         }
-        if over && order.received.minor() > 0 {
+        if over && !foreign && order.received.minor() > 0 {
             // Money decides, and only the worker decides about money.
             report.evidence += u32::from(self.time_out(&order, now).await?);
         } else if over {

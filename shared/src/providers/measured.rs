@@ -1,11 +1,14 @@
-//! A provider whose calls are counted and timed. Every configured provider is wrapped in this.
+//! A provider whose calls are counted and timed. Every configured provider is wrapped in this. It lets no order
+//! of one mode through to a provider of the other one: a shadow order is not for the real provider to know.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{Accepted, Acknowledgement, Answer, Found, Provider, RawCallback, Refusal};
-use crate::domain::{Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark};
+use crate::domain::{
+    Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark, shadow,
+};
 use crate::metrics::ProviderCall;
 
 /// The wrapper.
@@ -18,6 +21,14 @@ impl Measured {
         let answer = call.await;
         begun.end(answer.as_str());
         answer
+    }
+
+    fn is_for(&self, order: &Order) -> bool {
+        let fits = order.is_shadow() == shadow::is_account(self.0.account());
+        if !fits {
+            tracing::error!(order = order.id.as_str(), "an order of the other mode is not sent");
+        }
+        fits
     }
 }
 
@@ -69,10 +80,16 @@ impl Provider for Measured {
         deposit: Option<&Deposit>,
         now: Timestamp,
     ) -> Answer<Accepted> {
+        if !self.is_for(order) {
+            return Answer::NotSent;
+        }
         self.call(self.0.create(order, deposit, now)).await
     }
 
     async fn query(&self, order: &Order, now: Timestamp) -> Answer<Found> {
+        if !self.is_for(order) {
+            return Answer::NotSent;
+        }
         self.call(self.0.query(order, now)).await
     }
 

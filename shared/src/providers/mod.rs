@@ -9,11 +9,15 @@ use async_trait::async_trait;
 use http::HeaderMap;
 
 use self::measured::Measured;
-use crate::domain::{Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark};
+use self::shadow::Shadow;
+use crate::domain::{
+    Deposit, Evidence, Mode, Money, Order, Policy, ProviderName, Timestamp, UserMark,
+};
 
 mod measured;
 pub mod payprotocol;
 pub mod settings;
+mod shadow;
 pub mod standard;
 #[cfg(test)]
 mod testing;
@@ -236,6 +240,19 @@ impl Providers {
         };
         let by_name: BTreeMap<_, _> = all.into_iter().map(named).collect();
         by_name.contains_key(&default).then_some(Providers { default, by_name })
+    }
+
+    /// These in `mode`: in shadow mode none of them is called any more.
+    pub fn in_mode(self, mode: Mode) -> Providers {
+        if mode == Mode::Live {
+            return self;
+        }
+        let shadowed = |(name, real)| {
+            let simulated: Arc<dyn Provider> = Arc::new(Shadow::of(real));
+            (name, Arc::new(Measured(simulated)) as Arc<dyn Provider>)
+        };
+        let by_name = self.by_name.into_iter().map(shadowed).collect();
+        Providers { by_name, ..self }
     }
 
     /// The provider called `name`, or the default one.

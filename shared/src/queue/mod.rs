@@ -13,12 +13,15 @@ use std::fmt;
 
 use crate::domain::{
     Currency, Deposit, Dust, Evidence, EvidenceKind, Money, OrderId, ProviderName, ReviewId,
-    Source, Timestamp, TraceId, UserMark,
+    Source, Timestamp, TraceId, UserMark, shadow,
 };
 
 /// The version of the message that this code writes; it reads this one only. A member more is no new
 /// version: functions of two releases share the queue while one replaces the other.
 const VERSION: u32 = 1;
+
+/// The version of statements about shadow accounts: releases that do not know of them must not read them.
+const SHADOW_VERSION: u32 = 2;
 
 /// The queue did not confirm; the message may be in it all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +92,9 @@ impl SettlementMessage {
             | EvidenceKind::TimedOut
             | EvidenceKind::Unrecognised => None,
         };
+        let version = if evidence.is_shadow() { SHADOW_VERSION } else { VERSION };
         let wire = Wire {
-            version: VERSION,
+            version,
             trace_id: self.trace.to_string(),
             provider: evidence.provider.to_string(),
             account: evidence.account.clone(),
@@ -116,7 +120,8 @@ impl SettlementMessage {
     /// Reads a message body.
     pub fn decode(body: &str) -> Result<SettlementMessage, Undecodable> {
         let wire: Wire = serde_json::from_str(body).map_err(|_| Undecodable("not our message"))?;
-        if wire.version != VERSION {
+        let version = if shadow::is_account(&wire.account) { SHADOW_VERSION } else { VERSION };
+        if wire.version != version {
             return Err(Undecodable("of another version"));
         }
         let kind = match (wire.kind.as_str(), &wire.amount, &wire.currency) {
