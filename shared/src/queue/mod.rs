@@ -328,6 +328,18 @@ mod tests {
     }
 
     #[test]
+    fn a_simulated_statement_is_none_that_earlier_releases_read() {
+        let mut simulated = message(EvidenceKind::Declined);
+        simulated.evidence = simulated.evidence.in_shadow();
+        let body = simulated.encode();
+        assert_eq!(SettlementMessage::decode(&body), Ok(simulated));
+        for version in [1, 3] {
+            let other = body.replace("\"version\":2", &format!("\"version\":{version}"));
+            assert!(SettlementMessage::decode(&other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
     fn what_is_not_ours_is_refused() {
         let good = message(EvidenceKind::Declined).encode();
         for bad in [
