@@ -176,12 +176,16 @@ impl Functions {
     /// Hands a gateway event to an HTTP function, through the event's own types.
     pub async fn http(&self, function: HttpFunction, event: Value) -> Response<Body> {
         let request_id = event["requestContext"]["requestId"].as_str().unwrap_or("").to_owned();
+        // The gateway's trace is the invocation's, too.
+        let xray = event["headers"]["x-amzn-trace-id"].as_str().map(str::to_owned);
         // lambda_http panics on events that the gateway never makes; the runtime turns that into a 5xx.
         let request = std::panic::catch_unwind(|| {
             serde_json::from_value::<LambdaRequest>(event).ok().map(Request::from)
         });
         let Ok(Some(request)) = request else { return failed_invocation() };
-        let request = request.with_lambda_context(self.context(request_id, 10));
+        let mut context = self.context(request_id, 10);
+        context.xray_trace_id = xray;
+        let request = request.with_lambda_context(context);
         // Behind a pointer: what waits for an answer need not know how a function is built.
         let handled: BoxFuture<'_, Result<Response<Body>, Infallible>> = match function {
             HttpFunction::CreateOrder => {

@@ -22,3 +22,4 @@ pub mod secrets;
 pub mod sometimes;
 pub mod store;
 pub mod telemetry;
+pub mod xray;

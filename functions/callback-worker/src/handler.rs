@@ -21,6 +21,7 @@ use recharge_shared::providers::Providers;
 use recharge_shared::queue::{DeadLetters, NotificationQueue, Undecodable, WorkMessage};
 use recharge_shared::sometimes::sometimes;
 use recharge_shared::store::{Store, StoreError};
+use recharge_shared::xray::{self, TraceHeader};
 use tracing::Instrument;
 
 /// A statement older than this has been delivered before: messages driven back from the dead letters count
@@ -109,8 +110,11 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
                     WorkMessage::Settlement(settlement) => &settlement.trace,
                     WorkMessage::Resolution(resolution) => &resolution.trace,
                 };
-                let span = tracing::error_span!("message", trace = trace.as_str());
-                one(deps, (&decoded, trace), receives(message)).instrument(span).await
+                let header = TraceHeader::of_message(&message.attributes);
+                let xray = header.as_ref().map(TraceHeader::root);
+                let span = tracing::error_span!("message", trace = trace.as_str(), xray);
+                let work = one(deps, (&decoded, trace), receives(message)).instrument(span);
+                xray::under(header, work).await
             }
             Err(undecodable) => Err(Undone::Hopeless(format!("undecodable: {}", undecodable.0))),
         };

@@ -20,12 +20,13 @@ use recharge_shared::egress::Rules;
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX, Resend};
 use recharge_shared::http::{
     Answer, ApiError, Route, addresses_body, order_body, render, resent_body, route,
-    sent_again_body, trace_of,
+    sent_again_body, trace_of, xray_of,
 };
 use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::{Answer as Answered, Providers};
 use recharge_shared::queue::NotificationQueue;
 use recharge_shared::store::Store;
+use recharge_shared::xray::{self, TraceHeader};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -53,8 +54,10 @@ pub struct Deps {
 /// Handles one request.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    let span = tracing::error_span!("request", trace = trace.as_str());
-    let work = answer(deps, &request, &trace).instrument(span);
+    let header = xray_of(&request);
+    let xray = header.as_ref().map(TraceHeader::root);
+    let span = tracing::error_span!("request", trace = trace.as_str(), xray);
+    let work = xray::under(header, answer(deps, &request, &trace)).instrument(span);
     Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
 }
 

@@ -10,6 +10,7 @@ use recharge_shared::metrics::Metrics;
 use recharge_shared::providers::Providers;
 use recharge_shared::queue::{NotificationQueue, SettlementQueue};
 use recharge_shared::store::Store;
+use recharge_shared::xray::{self, TraceHeader};
 use serde_json::{Value, json};
 
 /// What this function may touch.
@@ -47,7 +48,9 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<Value>) -> Result<Value, Err
         audit_page: deps.audit_page,
         invocation: &event.context.request_id,
     };
-    let run = reconcile(context, &deps.providers, time_left);
+    let header = event.context.xray_trace_id.as_deref().and_then(TraceHeader::parse);
+    let xray = header.as_ref().map(|header| header.root().to_owned());
+    let run = xray::under(header, reconcile(context, &deps.providers, time_left));
     let report = deps.metrics.collect(deps.clock.as_ref(), run).await;
     let answer = json!({
         "lookedAt": report.looked_at,
@@ -58,6 +61,6 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<Value>) -> Result<Value, Err
         "failed": report.failed,
         "unfinished": report.unfinished,
     });
-    tracing::info!(trace = event.context.request_id, report = %answer, "reconciled");
+    tracing::info!(trace = event.context.request_id, xray, report = %answer, "reconciled");
     Ok(answer)
 }

@@ -9,11 +9,12 @@ use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::TraceId;
 use recharge_shared::http::request::{self, CALLBACK_BYTES_MAX};
-use recharge_shared::http::{Answer, ApiError, Route, render, route, trace_of};
+use recharge_shared::http::{Answer, ApiError, Route, render, route, trace_of, xray_of};
 use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::{Provider, Providers, RawCallback};
 use recharge_shared::queue::{SettlementMessage, SettlementQueue};
 use recharge_shared::sometimes::sometimes;
+use recharge_shared::xray::{self, TraceHeader};
 use tracing::Instrument;
 
 /// What this function may touch.
@@ -32,8 +33,10 @@ pub struct Deps {
 /// Handles one callback.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    let span = tracing::error_span!("request", trace = trace.as_str());
-    let work = receive(deps, &request, &trace).instrument(span);
+    let header = xray_of(&request);
+    let xray = header.as_ref().map(TraceHeader::root);
+    let span = tracing::error_span!("request", trace = trace.as_str(), xray);
+    let work = xray::under(header, receive(deps, &request, &trace)).instrument(span);
     Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
 }
 

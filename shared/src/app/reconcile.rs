@@ -20,6 +20,7 @@ use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{NotificationQueue, ResolutionMessage, SettlementMessage, SettlementQueue};
 use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
+use crate::xray::{self, TraceHeader};
 
 use super::audit::audit;
 use super::hand_over::due_notices;
@@ -276,7 +277,9 @@ impl Run<'_> {
         let Some(order) = self.context.store.order(&due.id).await? else {
             return Ok(Report::default());
         };
-        let span = tracing::error_span!("look", trace = order.trace.as_str());
+        let header = xray::current();
+        let xray = header.as_ref().map(TraceHeader::root);
+        let span = tracing::error_span!("look", trace = order.trace.as_str(), xray);
         self.look_at(order, due.due_at).instrument(span).await
     }
 

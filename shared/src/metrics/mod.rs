@@ -269,17 +269,25 @@ impl Metrics {
     }
 
     /// Runs one invocation, and writes down what it has collected.
-    pub async fn collect<T>(&self, clock: &dyn Clock, work: impl Future<Output = T>) -> T {
-        let Some((sink, stage)) = &self.on else { return work.await };
-        let work = async {
-            let done = work.await;
-            (done, COLLECTED.with(RefCell::take))
-        };
-        let (done, samples) = COLLECTED.scope(RefCell::default(), work).await;
-        if !samples.is_empty() {
-            sink(&emf::lines(&samples, (&stage.0, self.function), clock.now()));
+    pub fn collect<'a, T>(
+        &'a self,
+        clock: &'a dyn Clock,
+        work: impl Future<Output = T> + 'a,
+    ) -> impl Future<Output = T> + 'a {
+        // Behind a pointer: each wrapper would else hold, and move, all that a function waits with.
+        let work = Box::pin(work);
+        async move {
+            let Some((sink, stage)) = &self.on else { return work.await };
+            let work = async {
+                let done = work.await;
+                (done, COLLECTED.with(RefCell::take))
+            };
+            let (done, samples) = COLLECTED.scope(RefCell::default(), work).await;
+            if !samples.is_empty() {
+                sink(&emf::lines(&samples, (&stage.0, self.function), clock.now()));
+            }
+            done
         }
-        done
     }
 }
 

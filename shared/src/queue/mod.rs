@@ -7,14 +7,19 @@ pub use notification::{NotificationMessage, NotificationQueue};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::types::{
+    MessageAttributeValue, MessageSystemAttributeNameForSends as SystemAttribute,
+    MessageSystemAttributeValue,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::domain::{
     Currency, Deposit, Dust, Evidence, EvidenceKind, Money, OrderId, ProviderName, ReviewId,
     Source, Timestamp, TraceId, UserMark, shadow,
 };
+use crate::xray;
 
 /// The version of the message that this code writes; it reads this one only. A member more is no new
 /// version: functions of two releases share the queue while one replaces the other.
@@ -234,6 +239,15 @@ fn optional<T>(
     text.map(|text| parse(&text).ok_or(Undecodable(name))).transpose()
 }
 
+/// The X-Ray trace of the work that sends a message, so that the worker's part joins it.
+fn trace_attribute() -> Option<SystemAttributes> {
+    let header = xray::current()?.to_string();
+    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header);
+    Some([(SystemAttribute::AwsTraceHeader, value.build().ok()?)].into())
+}
+
+type SystemAttributes = HashMap<SystemAttribute, MessageSystemAttributeValue>;
+
 /// The queue that feeds the worker.
 #[derive(Debug, Clone)]
 pub struct SettlementQueue {
@@ -259,6 +273,7 @@ impl SettlementQueue {
 
     async fn send_body(&self, body: String) -> Result<(), NotConfirmed> {
         let request = self.client.send_message().queue_url(&self.url);
+        let request = request.set_message_system_attributes(trace_attribute());
         let sent = request.message_body(body).send().await;
         sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
     }
@@ -285,6 +300,7 @@ impl DeadLetters {
             .build()
             .map_err(|_| NotConfirmed("attribute".to_owned()))?;
         let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        let request = request.set_message_system_attributes(trace_attribute());
         let sent = request.message_attributes("reason", reason).send().await;
         sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
     }
