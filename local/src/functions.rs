@@ -17,8 +17,9 @@ use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::auth::Authenticator;
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{MerchantId, ProviderName, Timestamp};
+use recharge_shared::domain::{MerchantId, Mode, ProviderName, Timestamp};
 use recharge_shared::egress::Rules;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::providers::Providers;
 use recharge_shared::providers::settings::ProviderSettings;
@@ -61,6 +62,12 @@ pub struct Ground {
     pub attempts: u32,
     /// `POLL_LOOKAHEAD_SECONDS`.
     pub lookahead: Duration,
+    /// `AUDIT_PAGE`.
+    pub audit_page: u32,
+    /// `MODE`.
+    pub mode: Mode,
+    /// Where the functions' metrics go.
+    pub metrics: Metrics,
 }
 
 /// All functions, each with its own dependencies.
@@ -131,13 +138,16 @@ impl Functions {
                 rules: ground.rules.clone(),
                 providers: providers()?,
                 clock: clock.clone(),
+                metrics: ground.metrics.of("create-order"),
             },
             webhook: webhook::Deps {
                 providers: providers()?,
                 queue: queue.clone(),
                 clock: ground.door.clone(),
+                metrics: ground.metrics.of("webhook"),
             },
             callback_worker: callback_worker::Deps {
+                mode: ground.mode,
                 merchants: Merchants::new(store.clone()),
                 store: store.clone(),
                 providers: asks.then(providers).transpose()?,
@@ -147,22 +157,17 @@ impl Functions {
                 dead_letters,
                 tries_max: names.tries_max,
                 clock: clock.clone(),
+                metrics: ground.metrics.of("callback-worker"),
             },
             notifier: notifier_of(ground, store.clone()),
             status_query: status_query::Deps {
                 store: store.clone(),
                 auth: auth.clone(),
                 clock: clock.clone(),
+                metrics: ground.metrics.of("status-query"),
             },
             admin: admin_of(ground, (store.clone(), auth, queue.clone())),
-            reconcile_poller: reconcile_poller::Deps {
-                store,
-                queue,
-                notifications,
-                providers: providers()?,
-                lookahead: ground.lookahead,
-                clock,
-            },
+            reconcile_poller: poller_of(ground, (store, queue, notifications), providers()?),
             clock: ground.clock.clone(),
             invocations: AtomicU64::new(0),
         })
@@ -171,12 +176,16 @@ impl Functions {
     /// Hands a gateway event to an HTTP function, through the event's own types.
     pub async fn http(&self, function: HttpFunction, event: Value) -> Response<Body> {
         let request_id = event["requestContext"]["requestId"].as_str().unwrap_or("").to_owned();
+        // The gateway's trace is the invocation's, too.
+        let xray = event["headers"]["x-amzn-trace-id"].as_str().map(str::to_owned);
         // lambda_http panics on events that the gateway never makes; the runtime turns that into a 5xx.
         let request = std::panic::catch_unwind(|| {
             serde_json::from_value::<LambdaRequest>(event).ok().map(Request::from)
         });
         let Ok(Some(request)) = request else { return failed_invocation() };
-        let request = request.with_lambda_context(self.context(request_id, 10));
+        let mut context = self.context(request_id, 10);
+        context.xray_trace_id = xray;
+        let request = request.with_lambda_context(context);
         // Behind a pointer: what waits for an answer need not know how a function is built.
         let handled: BoxFuture<'_, Result<Response<Body>, Infallible>> = match function {
             HttpFunction::CreateOrder => {
@@ -235,7 +244,25 @@ fn providers_of(ground: &Ground, settings: &ProviderSettings) -> Result<Provider
     let all = all.map_err(|error| error.to_string())?;
     ProviderName::parse(&names.default_provider)
         .and_then(|default| Providers::new(default, all))
+        .map(|all| all.in_mode(ground.mode))
         .ok_or_else(|| "the default provider is not configured".to_owned())
+}
+
+fn poller_of(
+    ground: &Ground,
+    (store, queue, notifications): (Store, SettlementQueue, NotificationQueue),
+    providers: Providers,
+) -> reconcile_poller::Deps {
+    reconcile_poller::Deps {
+        store,
+        queue,
+        notifications,
+        providers,
+        lookahead: ground.lookahead,
+        audit_page: ground.audit_page,
+        clock: Arc::new(ground.clock.clone()),
+        metrics: ground.metrics.of("reconcile-poller"),
+    }
 }
 
 fn admin_of(
@@ -249,6 +276,7 @@ fn admin_of(
         two_from: ground.names.two_from,
         operator: MerchantId::parse(&ground.names.operator),
         clock: Arc::new(ground.clock.clone()),
+        metrics: ground.metrics.of("admin"),
     }
 }
 
@@ -263,6 +291,7 @@ fn notifier_of(ground: &Ground, store: Store) -> notifier::Deps {
         dead_letters: DeadLetters::new(dead_letters, names.notifications.dead_letters_url.clone()),
         tries_max: names.notifications.tries_max,
         clock: Arc::new(ground.clock.clone()),
+        metrics: ground.metrics.of("notifier"),
         silences: notifier::Silences::default(),
     }
 }

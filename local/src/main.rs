@@ -10,6 +10,7 @@ use recharge_local::operate::{self, Keys, Merchants, Target, UserChange};
 use recharge_local::reviews::{self, Decision};
 use recharge_local::stack::DEMO_NOTIFICATION_SECRET;
 use recharge_local::{demo, exam, serve};
+use recharge_shared::domain::Mode;
 
 const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests/simulate");
 
@@ -31,6 +32,12 @@ struct Arguments {
     /// Let notifications go to http://127.0.0.1:PORT too.
     #[arg(long)]
     allow_loopback_callbacks: bool,
+    /// Run in shadow mode: payments are simulated, and nothing is credited.
+    #[arg(long)]
+    shadow: bool,
+    /// Print the functions' metrics.
+    #[arg(long)]
+    metrics: bool,
     /// Keep nothing.
     #[arg(long, conflicts_with = "data")]
     memory: bool,
@@ -143,7 +150,12 @@ fn main() -> ExitCode {
             None => {
                 let dir = (!arguments.memory).then_some(arguments.data);
                 let ports = (port, arguments.aws_port);
-                serve::run(ports, dir.as_deref(), arguments.allow_loopback_callbacks).await
+                let switches = serve::Switches {
+                    allow_loopback: arguments.allow_loopback_callbacks,
+                    metrics: arguments.metrics,
+                    mode: if arguments.shadow { Mode::Shadow } else { Mode::Live },
+                };
+                serve::run(ports, dir.as_deref(), switches).await
             }
             Some(Command::Demo) => demo::run().await,
             Some(Command::Call { method, path, body, key, api_key, secret }) => {

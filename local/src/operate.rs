@@ -170,7 +170,7 @@ impl Target {
     /// Connects to it; `aws_port` is the local stack's.
     pub async fn open(&self, aws_port: u16) -> Result<Deployment, String> {
         if let (true, Some(table), Some(secret)) = (self.aws, &self.table, &self.client_keys) {
-            let config = Config::from_env().await;
+            let config = Config::from_env().await.map_err(|error| error.to_string())?;
             let store = Store::new(config.dynamodb(), table.clone());
             return Ok(Deployment {
                 store,

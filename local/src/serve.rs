@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recharge_shared::clock::{Clock, SystemClock};
-use recharge_shared::domain::{IdempotencyKey, MerchantId, OrderId};
+use recharge_shared::domain::{IdempotencyKey, MerchantId, Mode, OrderId};
 use recharge_shared::egress::{Rules, WayOut};
+use recharge_shared::metrics::{Metrics, Stage};
 use recharge_shared::outbound_hyper::HyperOutbound;
 use tokio::net::TcpListener;
 
@@ -27,11 +28,22 @@ use crate::{gateway, workers};
 /// One minute's tick is looked at as due: a manual `/_local/poll` sees what the next tick would.
 const LOOKAHEAD: Duration = Duration::from_secs(60);
 
+/// What the person at the keyboard may switch on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Switches {
+    /// Notifications may go to this machine.
+    pub allow_loopback: bool,
+    /// Providers are simulated, and nothing is credited.
+    pub mode: Mode,
+    /// The functions' metrics are printed.
+    pub metrics: bool,
+}
+
 /// Serves until the process is told to stop.
 pub async fn run(
     (port, aws_port): (u16, u16),
     dir: Option<&Path>,
-    allow_loopback: bool,
+    switches: Switches,
 ) -> Result<(), String> {
     recharge_shared::telemetry::init_on_stderr();
     let mut stop = Stop::listen().map_err(|error| error.to_string())?;
@@ -40,7 +52,7 @@ pub async fn run(
     let listener = listen(port, "--port").await?;
     let aws_listener = listen(aws_port, "--aws-port").await?;
     let aws_url = local_url(&aws_listener)?;
-    let (url, stack) = start(listener, dir, allow_loopback).await.map_err(|error| match dir {
+    let (url, stack) = start(listener, dir, switches).await.map_err(|error| match dir {
         Some(dir) => format!("the data in {} cannot be used: {error}", dir.display()),
         None => error,
     })?;
@@ -66,20 +78,22 @@ pub async fn listen_for_notifications(port: u16, secrets: &[String]) -> Result<(
 
 /// A stack in memory on free ports; its URL and itself.
 pub async fn in_memory() -> Result<(String, Arc<Stack>), String> {
-    start(listen(0, "--port").await?, None, false).await
+    start(listen(0, "--port").await?, None, Switches::default()).await
 }
 
 /// The same, with notifications allowed to this machine.
 pub async fn in_memory_telling_loopback() -> Result<(String, Arc<Stack>), String> {
-    start(listen(0, "--port").await?, None, true).await
+    let switches = Switches { allow_loopback: true, ..Switches::default() };
+    start(listen(0, "--port").await?, None, switches).await
 }
 
 async fn start(
     listener: TcpListener,
     dir: Option<&Path>,
-    allow_loopback: bool,
+    switches: Switches,
 ) -> Result<(String, Arc<Stack>), String> {
-    let rules = Rules { allow_loopback, ..Rules::default() };
+    let rules = Rules { allow_loopback: switches.allow_loopback, ..Rules::default() };
+    let stage = Stage::parse("local").filter(|_| switches.metrics);
     let url = local_url(&listener)?;
     let trader_listener = listen(0, "--port").await?;
     let payprotocol_listener = listen(0, "--port").await?;
@@ -98,6 +112,8 @@ async fn start(
         lookahead: LOOKAHEAD,
         accounts: None,
         way: Arc::new(WayOut::new(rules.clone())),
+        mode: switches.mode,
+        metrics: stage.map(Metrics::on_stdout).unwrap_or_default(),
         rules,
     };
     let outbound = Arc::new(HyperOutbound::new(true));

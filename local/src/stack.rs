@@ -9,8 +9,9 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{Currency, Money, OrderId, ProviderName};
+use recharge_shared::domain::{Currency, Mode, Money, OrderId, ProviderName};
 use recharge_shared::egress::Rules;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
 use serde_json::{Value, json};
 
@@ -147,6 +148,10 @@ pub struct Setup<'a> {
     pub rules: Rules,
     /// The way to merchants' receivers.
     pub way: Arc<dyn Deliver>,
+    /// Whether money is real.
+    pub mode: Mode,
+    /// Where the functions' metrics go.
+    pub metrics: Metrics,
 }
 
 /// One bundle.
@@ -381,6 +386,9 @@ impl Stack {
             provider_settings: settings,
             attempts: ATTEMPTS_DEFAULT,
             lookahead: setup.lookahead,
+            audit_page: 0,
+            mode: setup.mode,
+            metrics: setup.metrics,
         };
         let functions = Functions::new(&ground)?;
         let polling = tokio::sync::Mutex::new(());

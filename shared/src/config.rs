@@ -13,14 +13,15 @@ use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use crate::app::settle::Policies;
 use crate::auth::Authenticator;
 use crate::clock::SystemClock;
-use crate::domain::{MerchantId, ProviderName};
+use crate::domain::{MerchantId, Mode, ProviderName};
 use crate::egress::Rules;
+use crate::metrics::{Metrics, Stage};
 use crate::outbound::Outbound;
 use crate::outbound_hyper::HyperOutbound;
 use crate::providers::{Provider, Providers, settings::ProviderSettings};
 use crate::queue::{DeadLetters, NotificationQueue, SettlementQueue};
 use crate::secrets::{CLIENT_KEYS, NotificationKeysDocument, PROVIDER_KEYS, Secret};
-use crate::store::Store;
+use crate::store::{Meter, Store};
 
 /// A setting is missing or malformed. Names the setting, never its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +39,15 @@ impl std::error::Error for ConfigError {}
 #[derive(Debug)]
 pub struct Config {
     sdk: SdkConfig,
+    mode: Mode,
 }
 
 impl Config {
-    /// Credentials, region and endpoints as Lambda hands them over.
-    pub async fn from_env() -> Config {
+    /// Credentials, region and endpoints as Lambda hands them over; the mode from `MODE`, live without it.
+    pub async fn from_env() -> Result<Config, ConfigError> {
+        let mode = std_var("MODE").filter(|mode| !mode.is_empty());
+        let mode = Mode::parse(mode.as_deref().unwrap_or("live"));
+        let mode = mode.ok_or_else(|| ConfigError("MODE is neither live nor shadow".to_owned()))?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_millis(1_000))
             .operation_attempt_timeout(Duration::from_millis(2_500))
@@ -50,7 +55,7 @@ impl Config {
             .build();
         let sdk =
             aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
-        Config { sdk }
+        Ok(Config { sdk, mode })
     }
 
     /// Services that all answer at `url`, like those of the local stack.
@@ -61,12 +66,18 @@ impl Config {
             .region(Region::from_static("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();
-        Config { sdk }
+        Config { sdk, mode: Mode::Live }
+    }
+
+    /// What the deployment does with money.
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// A client of the table's service.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        aws_sdk_dynamodb::Client::new(&self.sdk)
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.sdk).interceptor(Meter);
+        aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
     /// A client of the secrets' service.
@@ -136,6 +147,7 @@ impl Config {
             .map_err(|error| ConfigError(format!("PROVIDER_SETTINGS: {error}")))?;
         ProviderName::parse(&variable("DEFAULT_PROVIDER")?)
             .and_then(|name| Providers::new(name, all))
+            .map(|all| all.in_mode(self.mode))
             .ok_or_else(|| ConfigError("DEFAULT_PROVIDER is not in PROVIDER_SETTINGS".to_owned()))
     }
 }
@@ -167,6 +179,22 @@ pub fn egress_rules() -> Result<Rules, ConfigError> {
 /// The merchant whose admins see everybody's reviews, `OPERATOR_MERCHANT`; nobody when it is empty.
 pub fn operator() -> Option<MerchantId> {
     std_var("OPERATOR_MERCHANT").and_then(|name| MerchantId::parse(&name))
+}
+
+/// Metrics of `function` on standard output, for the stage `STAGE`: `local` without it.
+pub fn metrics(function: &'static str) -> Result<Metrics, ConfigError> {
+    let stage = std_var("STAGE").filter(|stage| !stage.is_empty());
+    let stage = Stage::parse(stage.as_deref().unwrap_or("local"));
+    let stage = stage.ok_or_else(|| ConfigError("STAGE is no name".to_owned()))?;
+    Ok(Metrics::on_stdout(stage).of(function))
+}
+
+/// Rows that the audit looks at in its minute, `AUDIT_PAGE`; nothing without it.
+pub fn audit_page() -> Result<u32, ConfigError> {
+    match std_var("AUDIT_PAGE").filter(|rows| !rows.is_empty()) {
+        Some(_) => number("AUDIT_PAGE"),
+        None => Ok(0),
+    }
 }
 
 /// A number from the environment.

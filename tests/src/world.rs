@@ -24,9 +24,10 @@ use recharge_local::stack::{
 };
 use recharge_shared::app::notify::{Deliver, Notification};
 use recharge_shared::auth::sign;
-use recharge_shared::domain::OrderId;
+use recharge_shared::domain::{Mode, OrderId};
 use recharge_shared::egress::Rules;
 use recharge_shared::http::notice_body;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::store::Store;
 use serde_json::{Value, json};
@@ -128,6 +129,8 @@ impl World {
             accounts,
             rules: rules(),
             way: way(&receiver),
+            mode: Mode::Live,
+            metrics: Metrics::default(),
         };
         let outbound = Arc::new(ByHost {
             host: PAYPROTOCOL_HOST,

@@ -13,10 +13,12 @@ use recharge_shared::domain::{MerchantId, Review, ReviewId, Ruling, TraceId};
 use recharge_shared::http::query::ListReviews;
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
 use recharge_shared::http::{
-    Answer, ApiError, Route, render, review_body, reviews_body, route, trace_of,
+    Answer, ApiError, Route, render, review_body, reviews_body, route, trace_of, xray_of,
 };
+use recharge_shared::metrics::Metrics;
 use recharge_shared::queue::SettlementQueue;
 use recharge_shared::store::{Store, StoreError};
+use recharge_shared::xray::{self, TraceHeader};
 use tracing::Instrument;
 
 /// What this function may touch.
@@ -34,13 +36,18 @@ pub struct Deps {
     pub operator: Option<MerchantId>,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one request.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    let span = tracing::error_span!("request", trace = trace.as_str());
-    Ok(render(&trace, answer(deps, &request, &trace).instrument(span).await))
+    let header = xray_of(&request);
+    let xray = header.as_ref().map(TraceHeader::root);
+    let span = tracing::error_span!("request", trace = trace.as_str(), xray);
+    let work = xray::under(header, answer(deps, &request, &trace)).instrument(span);
+    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
 }
 
 async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {

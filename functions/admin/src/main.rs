@@ -13,7 +13,7 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let deps = Deps {
         store: config.store()?,
         auth: config.signatures()?,
@@ -21,6 +21,7 @@ async fn main() -> Result<(), Error> {
         two_from: config::number("REVIEW_TWO_FROM")?,
         operator: config::operator(),
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("admin")?,
     };
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
     let deps = &deps;

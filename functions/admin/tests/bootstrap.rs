@@ -72,6 +72,14 @@ async fn a_missing_setting_stops_the_start() {
     Bench::open().await.refuses_to_start_without(BINARY, &settings).await;
 }
 
+#[tokio::test]
+async fn an_unknown_mode_or_stage_stops_the_start() {
+    let bench = Bench::open().await;
+    for setting in [("MODE", "Shadow"), ("MODE", "dry-run"), ("STAGE", "a b")] {
+        bench.refuses_to_start_with(BINARY, setting).await;
+    }
+}
+
 /// Otherwise the demo merchant's users are credited what has come.
 async fn wants_exact_amounts(bench: &Bench) {
     let aws = &bench.stack.ground.aws;

@@ -15,11 +15,13 @@ use recharge_shared::app::resolve::resolve;
 use recharge_shared::app::settle::{Context, Outcome, Policies, Settlement, settle};
 use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::TraceId;
+use recharge_shared::domain::{Mode, TraceId};
+use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::Providers;
 use recharge_shared::queue::{DeadLetters, NotificationQueue, Undecodable, WorkMessage};
 use recharge_shared::sometimes::sometimes;
 use recharge_shared::store::{Store, StoreError};
+use recharge_shared::xray::{self, TraceHeader};
 use tracing::Instrument;
 
 /// A statement older than this has been delivered before: messages driven back from the dead letters count
@@ -33,6 +35,8 @@ pub struct Deps {
     pub store: Store,
     /// The rules of each provider account.
     pub policies: Policies,
+    /// Whether money is real.
+    pub mode: Mode,
     /// The merchants' own rules.
     pub merchants: Merchants,
     /// Whom to ask before a large amount is credited; only where a rule wants that.
@@ -48,6 +52,8 @@ pub struct Deps {
     pub tries_max: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one batch; the answer names exactly the records that must come again.
@@ -65,7 +71,8 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatc
         by_order.entry(order).or_default().push(Record { position, message, decoded });
     }
     let groups = by_order.into_values().map(|records| one_order(deps, records));
-    let mut failed: Vec<_> = join_all(groups).await.into_iter().flatten().collect();
+    let settled = deps.metrics.collect(deps.clock.as_ref(), join_all(groups)).await;
+    let mut failed: Vec<_> = settled.into_iter().flatten().collect();
     failed.sort_unstable_by_key(|(position, _)| *position);
     let mut response = SqsBatchResponse::default();
     for (_, id) in failed {
@@ -103,8 +110,11 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
                     WorkMessage::Settlement(settlement) => &settlement.trace,
                     WorkMessage::Resolution(resolution) => &resolution.trace,
                 };
-                let span = tracing::error_span!("message", trace = trace.as_str());
-                one(deps, (&decoded, trace), receives(message)).instrument(span).await
+                let header = TraceHeader::of_message(&message.attributes);
+                let xray = header.as_ref().map(TraceHeader::root);
+                let span = tracing::error_span!("message", trace = trace.as_str(), xray);
+                let work = one(deps, (&decoded, trace), receives(message)).instrument(span);
+                xray::under(header, work).await
             }
             Err(undecodable) => Err(Undone::Hopeless(format!("undecodable: {}", undecodable.0))),
         };
@@ -132,6 +142,7 @@ async fn one(
         store: &deps.store,
         policies: &deps.policies,
         merchants: &deps.merchants,
+        mode: deps.mode,
         providers: deps.providers.as_ref(),
         clock: deps.clock.as_ref(),
     };
@@ -149,14 +160,18 @@ async fn one(
         }
     };
     match settled {
-        Ok(Settlement { outcome, announce: news, found }) => {
+        Ok(settlement) => {
+            count(deps, message, &settlement);
+            let Settlement { outcome, announce: news, found } = settlement;
             let reason = match outcome {
                 Outcome::Parked(reason) => reason.as_str(),
                 _ => "",
             };
             tracing::info!(?outcome, reason, "{what}");
-            if outcome == Outcome::NotConfirmedYet {
-                return Err(Undone::NotNow);
+            match outcome {
+                Outcome::NotConfirmedYet => return Err(Undone::NotNow),
+                Outcome::OtherMode => return Err(other_mode(message)),
+                _ => {}
             }
             // A redelivery finds the work done, but perhaps not the announcement.
             let age = match message {
@@ -185,6 +200,40 @@ async fn one(
                 StoreError::Damaged(_) => Undone::Hopeless(error.to_string()),
             })
         }
+    }
+}
+
+/// A true statement waits for a worker in live mode, as long as the queue keeps it; a simulated one is wanted
+/// by nobody there.
+fn other_mode(message: &WorkMessage) -> Undone {
+    match message {
+        WorkMessage::Settlement(message) if message.evidence.is_shadow() => {
+            Undone::Hopeless("simulated, and this is live mode".to_owned())
+        }
+        _ => {
+            tracing::error!("a live order, and this is shadow mode: left in the queue");
+            Undone::NotNow
+        }
+    }
+}
+
+/// What became of a message, and how long a credit took since its order was created: since the deposit was
+/// seen, where that makes the order.
+fn count(deps: &Deps, message: &WorkMessage, settlement: &Settlement) {
+    let order = settlement.announce.first().or(settlement.found.first());
+    let (provider, observed_at) = match message {
+        WorkMessage::Settlement(message) => {
+            let evidence = &message.evidence;
+            (Some(&evidence.provider), Some(evidence.observed_at))
+        }
+        WorkMessage::Resolution(_) => (order.map(|order| &order.provider), None),
+    };
+    // Only names of the settings are dimensions.
+    let provider = provider.filter(|provider| deps.policies.contains_key(*provider));
+    metrics::add(Metric::Settlements, (provider, Some(settlement.outcome.as_str())), 1);
+    if let (Outcome::Settled, Some(order)) = (settlement.outcome, order) {
+        let since = observed_at.map_or(order.created_at, |at| at.min(order.created_at));
+        metrics::took(Metric::TimeToCredit, (provider, None), order.updated_at.since(since));
     }
 }
 

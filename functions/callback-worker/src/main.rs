@@ -15,11 +15,12 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let store = config.store()?;
     let policies = config::policies()?;
     let asks = policies.values().any(|policy| policy.confirm_from.is_some());
     let deps = Deps {
+        mode: config.mode(),
         merchants: Merchants::new(store.clone()),
         store,
         providers: asks.then(|| config.providers()).transpose()?,
@@ -29,6 +30,7 @@ async fn main() -> Result<(), Error> {
         dead_letters: config.dead_letters()?,
         tries_max: config::number("SETTLEMENT_TRIES_MAX")?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("callback-worker")?,
     };
     deps.store.warm_up().await;
     let deps = &deps;

@@ -20,11 +20,14 @@ use recharge_shared::egress::Rules;
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX, Resend};
 use recharge_shared::http::{
     Answer, ApiError, Route, addresses_body, order_body, render, resent_body, route,
-    sent_again_body, trace_of,
+    sent_again_body, trace_of, xray_of,
 };
+use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::{Answer as Answered, Providers};
 use recharge_shared::queue::NotificationQueue;
 use recharge_shared::store::Store;
+use recharge_shared::xray::{self, TraceHeader};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 /// What this function may touch.
@@ -44,13 +47,18 @@ pub struct Deps {
     pub providers: Providers,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one request.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    let span = tracing::error_span!("request", trace = trace.as_str());
-    Ok(render(&trace, answer(deps, &request, &trace).instrument(span).await))
+    let header = xray_of(&request);
+    let xray = header.as_ref().map(TraceHeader::root);
+    let span = tracing::error_span!("request", trace = trace.as_str(), xray);
+    let work = xray::under(header, answer(deps, &request, &trace)).instrument(span);
+    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
 }
 
 async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
@@ -62,6 +70,35 @@ async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answe
     if !is_ours(&route) {
         return Err(ApiError::not_found());
     }
+    if route != Route::CreateRecharge {
+        return of_route(deps, request, route, trace).await;
+    }
+    let started = Instant::now();
+    let created = of_route(deps, request, route, trace).await;
+    count_create(&created, started);
+    created
+}
+
+/// What became of a request to create an order, and how long that took unless it was refused.
+fn count_create(created: &Result<Answer, ApiError>, started: Instant) {
+    let outcome = match created {
+        Ok(Answer::Json { replayed: true, .. }) => "replayed",
+        Ok(_) => "created",
+        Err(error) if error.code.status() < 500 => "refused",
+        Err(_) => "failed",
+    };
+    metrics::add(Metric::Creates, (None, Some(outcome)), 1);
+    if outcome != "refused" {
+        metrics::took(Metric::CreateLatency, (None, None), started.elapsed());
+    }
+}
+
+async fn of_route(
+    deps: &Deps,
+    request: &Request,
+    route: Route,
+    trace: &TraceId,
+) -> Result<Answer, ApiError> {
     request::body(request, CREATE_BYTES_MAX)?;
     let caller = deps.auth.authenticate(request, Scope::RechargeWrite).await?;
     let merchant = deps.admission.merchant(&caller.merchant, deps.clock.now()).await?;

@@ -14,7 +14,7 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let store = config.store()?;
     let deps = Deps {
         admission: Admission::new(store.clone()),
@@ -24,6 +24,7 @@ async fn main() -> Result<(), Error> {
         auth: config.authenticator()?,
         providers: config.providers()?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("create-order")?,
     };
     let now = SystemClock.now();
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up(), deps.providers.warm_up(now));

@@ -13,9 +13,11 @@ use recharge_shared::app::notify::{
     Context, Deliver, Delivered, Notification, SPARED, destination, notify,
 };
 use recharge_shared::clock::Clock;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::queue::{DeadLetters, NotificationMessage};
 use recharge_shared::secrets::{NotificationKeysDocument, Secret};
 use recharge_shared::store::{Store, StoreError};
+use recharge_shared::xray::TraceHeader;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -44,6 +46,8 @@ pub struct Deps {
     pub tries_max: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
     /// Who has not answered lately.
     pub silences: Silences,
 }
@@ -51,7 +55,8 @@ pub struct Deps {
 /// Handles one batch; the answer names exactly the records that must come again.
 pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let way = Spared { inner: deps.way.as_ref(), silences: &deps.silences };
-    let tried = join_all(event.payload.records.iter().map(|record| one(deps, &way, record))).await;
+    let tries = join_all(event.payload.records.iter().map(|record| one(deps, &way, record)));
+    let tried = deps.metrics.collect(deps.clock.as_ref(), tries).await;
     let mut response = SqsBatchResponse::default();
     for (record, done) in event.payload.records.iter().zip(tried) {
         if done {
@@ -72,20 +77,11 @@ async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
     let reason = match decoded {
         Err(undecodable) => format!("undecodable: {}", undecodable.0),
         Ok(message) => {
-            let span = tracing::error_span!("notice", trace = message.trace.as_str());
-            let Deps { store, keys, clock, .. } = deps;
-            let context = Context { store, keys, way, clock: clock.as_ref() };
-            match notify(context, &message).instrument(span).await {
-                Ok(outcome) => {
-                    let order = message.order.as_str();
-                    tracing::info!(order, ?outcome, "notification message for order {order}");
-                    return true;
-                }
-                // Not the message's fault: it comes again.
-                Err(StoreError::Busy(why)) => {
-                    tracing::warn!(order = message.order.as_str(), why, "notice put off");
-                    return false;
-                }
+            let header = TraceHeader::of_message(&record.attributes);
+            let xray = header.as_ref().map(TraceHeader::root);
+            let span = tracing::error_span!("notice", trace = message.trace.as_str(), xray);
+            match heard(deps, way, &message).instrument(span).await {
+                Ok(done) => return done,
                 Err(error) => error.to_string(),
             }
         }
@@ -99,6 +95,28 @@ async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
     }
     let body = record.body.as_deref().unwrap_or("");
     deps.dead_letters.send(body, &reason).await.is_ok()
+}
+
+/// Tries one notice; `false` when it must come again, which is not the message's fault.
+async fn heard(
+    deps: &Deps,
+    way: &Spared<'_>,
+    message: &NotificationMessage,
+) -> Result<bool, StoreError> {
+    let Deps { store, keys, clock, .. } = deps;
+    let context = Context { store, keys, way, clock: clock.as_ref() };
+    let order = message.order.as_str();
+    match notify(context, message).await {
+        Ok(outcome) => {
+            tracing::info!(order, ?outcome, "notification message for order {order}");
+            Ok(true)
+        }
+        Err(StoreError::Busy(why)) => {
+            tracing::warn!(order, why, "notice put off");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Who has not answered lately. Lives as long as the instance: one dead receiver shall not hold up

@@ -15,7 +15,7 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let deps = Deps {
         store: config.store()?,
         keys: config.notification_keys()?,
@@ -23,6 +23,7 @@ async fn main() -> Result<(), Error> {
         dead_letters: config.notification_dead_letters()?,
         tries_max: config::number("NOTIFICATION_TRIES_MAX")?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("notifier")?,
         silences: Silences::default(),
     };
     deps.store.warm_up().await;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use lambda_runtime::{Error, LambdaEvent};
 use recharge_shared::app::reconcile::{Context, reconcile};
 use recharge_shared::clock::Clock;
+use recharge_shared::metrics::Metrics;
 use recharge_shared::providers::Providers;
 use recharge_shared::queue::{NotificationQueue, SettlementQueue};
 use recharge_shared::store::Store;
+use recharge_shared::xray::{self, TraceHeader};
 use serde_json::{Value, json};
 
 /// What this function may touch.
@@ -24,8 +26,12 @@ pub struct Deps {
     pub providers: Providers,
     /// How far ahead of its time an order may be looked at.
     pub lookahead: Duration,
+    /// Rows that the audit looks at in its minute; nothing without any.
+    pub audit_page: u32,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one tick of the schedule.
@@ -39,9 +45,13 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<Value>) -> Result<Value, Err
         notifications: &deps.notifications,
         clock: deps.clock.as_ref(),
         lookahead: deps.lookahead,
+        audit_page: deps.audit_page,
         invocation: &event.context.request_id,
     };
-    let report = reconcile(context, &deps.providers, time_left).await;
+    let header = event.context.xray_trace_id.as_deref().and_then(TraceHeader::parse);
+    let xray = header.as_ref().map(|header| header.root().to_owned());
+    let run = xray::under(header, reconcile(context, &deps.providers, time_left));
+    let report = deps.metrics.collect(deps.clock.as_ref(), run).await;
     let answer = json!({
         "lookedAt": report.looked_at,
         "evidence": report.evidence,
@@ -51,6 +61,6 @@ pub async fn handle(deps: &Deps, event: LambdaEvent<Value>) -> Result<Value, Err
         "failed": report.failed,
         "unfinished": report.unfinished,
     });
-    tracing::info!(trace = event.context.request_id, report = %answer, "reconciled");
+    tracing::info!(trace = event.context.request_id, xray, report = %answer, "reconciled");
     Ok(answer)
 }

@@ -15,14 +15,16 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let deps = Deps {
         store: config.store()?,
         queue: config.settlement_queue()?,
         notifications: config.notification_queue()?,
         providers: config.providers()?,
         lookahead: Duration::from_secs(config::number("POLL_LOOKAHEAD_SECONDS")?),
+        audit_page: config::audit_page()?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("reconcile-poller")?,
     };
     deps.store.warm_up().await;
     let deps = &deps;

@@ -15,9 +15,11 @@ use recharge_shared::domain::{MerchantId, Order, OrderId, UserId};
 use recharge_shared::http::query::{ListEvents, ListLedger, ListOrders};
 use recharge_shared::http::{
     Answer, ApiError, Route, addresses_body, balances_body, deliveries_body, events_body,
-    explanation_body, ledger_body, order_body, orders_body, render, route, trace_of,
+    explanation_body, ledger_body, order_body, orders_body, render, route, trace_of, xray_of,
 };
+use recharge_shared::metrics::Metrics;
 use recharge_shared::store::{OrderFilter, Store};
+use recharge_shared::xray::{self, TraceHeader};
 use serde_json::json;
 use tracing::Instrument;
 
@@ -32,13 +34,18 @@ pub struct Deps {
     pub auth: Authenticator,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one request.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    let span = tracing::error_span!("request", trace = trace.as_str());
-    Ok(render(&trace, answer(deps, &request).instrument(span).await))
+    let header = xray_of(&request);
+    let xray = header.as_ref().map(TraceHeader::root);
+    let span = tracing::error_span!("request", trace = trace.as_str(), xray);
+    let work = xray::under(header, answer(deps, &request)).instrument(span);
+    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
 }
 
 async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lambda_http::{Error, Request, run, service_fn};
 use recharge_shared::clock::SystemClock;
-use recharge_shared::config::Config;
+use recharge_shared::config::{self, Config};
 use recharge_shared::telemetry;
 use status_query::{Deps, handle};
 
@@ -13,9 +13,14 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let clock = Arc::new(SystemClock);
-    let deps = Deps { store: config.store()?, auth: config.authenticator()?, clock };
+    let deps = Deps {
+        store: config.store()?,
+        auth: config.authenticator()?,
+        clock,
+        metrics: config::metrics("status-query")?,
+    };
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
     let deps = &deps;
     run(service_fn(move |request: Request| handle(deps, request))).await

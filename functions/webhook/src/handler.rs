@@ -9,10 +9,12 @@ use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::TraceId;
 use recharge_shared::http::request::{self, CALLBACK_BYTES_MAX};
-use recharge_shared::http::{Answer, ApiError, Route, render, route, trace_of};
-use recharge_shared::providers::{Providers, RawCallback};
+use recharge_shared::http::{Answer, ApiError, Route, render, route, trace_of, xray_of};
+use recharge_shared::metrics::{self, Metric, Metrics};
+use recharge_shared::providers::{Provider, Providers, RawCallback};
 use recharge_shared::queue::{SettlementMessage, SettlementQueue};
 use recharge_shared::sometimes::sometimes;
+use recharge_shared::xray::{self, TraceHeader};
 use tracing::Instrument;
 
 /// What this function may touch.
@@ -24,13 +26,18 @@ pub struct Deps {
     pub queue: SettlementQueue,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is counted and measured.
+    pub metrics: Metrics,
 }
 
 /// Handles one callback.
 pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Infallible> {
     let trace = trace_of(&request);
-    let span = tracing::error_span!("request", trace = trace.as_str());
-    Ok(render(&trace, receive(deps, &request, &trace).instrument(span).await))
+    let header = xray_of(&request);
+    let xray = header.as_ref().map(TraceHeader::root);
+    let span = tracing::error_span!("request", trace = trace.as_str(), xray);
+    let work = xray::under(header, receive(deps, &request, &trace)).instrument(span);
+    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
 }
 
 async fn receive(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {
@@ -38,6 +45,23 @@ async fn receive(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answ
         return Err(ApiError::not_found());
     };
     let provider = deps.providers.get(name.as_ref()).ok_or_else(ApiError::not_found)?;
+    let received = receive_from(deps, provider.as_ref(), request, trace).await;
+    let outcome = match &received {
+        Ok(_) => "verified",
+        Err(error) if error.code.status() < 500 => "refused",
+        Err(_) => "not_taken",
+    };
+    // The name is that of the settings: whatever a stranger writes into a path is no dimension.
+    metrics::add(Metric::Callbacks, (Some(provider.name()), Some(outcome)), 1);
+    received
+}
+
+async fn receive_from(
+    deps: &Deps,
+    provider: &dyn Provider,
+    request: &Request,
+    trace: &TraceId,
+) -> Result<Answer, ApiError> {
     let callback = RawCallback {
         headers: request.headers(),
         body: request::body(request, CALLBACK_BYTES_MAX)?,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lambda_http::{Error, Request, run, service_fn};
 use recharge_shared::clock::{Clock, SystemClock};
-use recharge_shared::config::Config;
+use recharge_shared::config::{self, Config};
 use recharge_shared::telemetry;
 use webhook::{Deps, handle};
 
@@ -13,11 +13,12 @@ const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let config = Config::from_env().await;
+    let config = Config::from_env().await?;
     let deps = Deps {
         providers: config.providers()?,
         queue: config.settlement_queue()?,
         clock: Arc::new(SystemClock),
+        metrics: config::metrics("webhook")?,
     };
     deps.providers.warm_up(SystemClock.now()).await;
     let deps = &deps;

@@ -106,6 +106,7 @@ impl EmbeddedAws {
             .endpoint_url(EMBEDDED_URL)
             .credentials_provider(credentials())
             .http_client(http)
+            .interceptor(recharge_shared::store::Meter)
             .retry_partition(retry_partition("embedded-dynamodb"))
             .retry_config(retries(attempts))
             .sleep_impl(sleep())

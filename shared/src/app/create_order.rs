@@ -6,7 +6,9 @@ use tokio::time::error::Elapsed;
 
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Birth};
-use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, Order, OrderId, OrderState, TraceId};
+use crate::domain::{
+    CreateOrder, IdempotencyKey, MerchantId, Order, OrderId, OrderState, TraceId, shadow,
+};
 use crate::http::{ApiError, ErrorCode};
 use crate::providers::{Provider, Providers};
 use crate::sometimes::sometimes;
@@ -79,7 +81,10 @@ pub async fn create_order(
         attempt: context.invocation.to_owned(),
         now,
     };
-    let order = Order::new(key, birth, command);
+    let mut order = Order::new(key, birth, command);
+    if order.is_shadow() {
+        order.deposit = Some(shadow::address_of(&order.id));
+    }
     let wanted = Wanted { merchant: &order.merchant, user: &order.user, by: order.id.as_str() };
     // Both at once: one round trip to the table stands before the provider call.
     let address = async {
@@ -91,7 +96,8 @@ pub async fn create_order(
     let (placed, address) = futures_util::future::join(context.store.place(&order), address).await;
     match placed? {
         Placed::New => {
-            tracing::info!(order = order.id.as_str(), "order {} recorded", order.id);
+            let shadow = order.shadow_mark();
+            tracing::info!(order = order.id.as_str(), shadow, "order {} recorded", order.id);
             let address = address.unwrap_or_default().into_iter().next();
             let first = submission(context, provider).first(order.clone(), address);
             let submitted = tokio::time::timeout(PROVIDER_TIME_MAX, first).await;

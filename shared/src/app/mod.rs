@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod admission;
+mod audit;
 pub mod cancel;
 pub mod create_order;
 pub mod events;

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::domain::retry::pause_after;
 use crate::domain::{Notice, Order, Timestamp, TraceId};
 use crate::http::notice_body;
+use crate::metrics::{self, Metric};
 use crate::queue::{NotificationMessage, NotificationQueue};
 use crate::secrets::{NotificationKeysDocument, Secret};
 use crate::sometimes::sometimes;
@@ -199,6 +200,14 @@ async fn record(
         tracing::error!(order, id, kind, "notification given up");
     }
     let stays = asked && !taken && status != 410;
+    let outcome = match (taken, state) {
+        (true, _) => Some("delivered"),
+        (false, NoticeState::GivenUp) => (!stays).then_some("given_up"),
+        (false, _) => Some("retried"),
+    };
+    if let Some(outcome) = outcome {
+        metrics::add(Metric::Notifications, (None, Some(outcome)), 1);
+    }
     let standing = Standing { state, due_at, destination: destination(url) };
     if stays
         || context.store.record_attempt(notice, Some(&attempt), standing).await? == Written::Raced

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -13,13 +13,16 @@ use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
 use crate::domain::{
-    Evidence, EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp, TraceId,
+    Evidence, EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp, TraceId, shadow,
 };
+use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{NotificationQueue, ResolutionMessage, SettlementMessage, SettlementQueue};
 use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
+use crate::xray::{self, TraceHeader};
 
+use super::audit::audit;
 use super::hand_over::due_notices;
 use super::notify::announce;
 use super::submit::{Submission, is_half_done, log};
@@ -32,6 +35,8 @@ const PAGE: i32 = 40;
 const DECISIONS: i32 = 50;
 /// How long after its expiry an order may stay open although the provider says that it is paid.
 const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
+/// How long after its expiry an open order is one that should not be.
+const OPEN_AT_MOST: Duration = Duration::from_secs(900);
 /// Orders of one provider that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// No new look starts when less than this is left: four provider calls and the writes around them.
@@ -52,6 +57,8 @@ pub struct Context<'a> {
     pub clock: &'a dyn Clock,
     /// How far ahead of its time an order may be looked at.
     pub lookahead: Duration,
+    /// Rows that the audit looks at in its minute; nothing without any.
+    pub audit_page: u32,
     /// Unique to this invocation.
     pub invocation: &'a str,
 }
@@ -73,6 +80,12 @@ pub struct Report {
     pub failed: u32,
     /// Whether the time ran out before the work did.
     pub unfinished: bool,
+    /// Orders that were due.
+    pub due: u32,
+    /// How long the oldest of them had been due.
+    pub oldest_due: Duration,
+    /// Orders that are open long after their expiry.
+    pub beyond_sla: u32,
 }
 
 impl Report {
@@ -85,6 +98,9 @@ impl Report {
             notices: self.notices + other.notices,
             failed: self.failed + other.failed,
             unfinished: self.unfinished || other.unfinished,
+            due: self.due + other.due,
+            oldest_due: self.oldest_due.max(other.oldest_due),
+            beyond_sla: self.beyond_sla + other.beyond_sla,
         }
     }
 }
@@ -97,9 +113,29 @@ pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: D
             Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
         async move { run.all().await }
     });
-    let others = join(due_notices(context, deadline), decisions(context));
-    let (reports, (notices, decisions)) = join(join_all(runs), others).await;
-    reports.into_iter().fold(notices.plus(decisions), Report::plus)
+    let others = join3(
+        due_notices(context, deadline),
+        decisions(context),
+        audit(context, providers, deadline),
+    );
+    let (reports, (notices, decisions, audited)) = join(join_all(runs), others).await;
+    let report = reports.into_iter().fold(notices.plus(decisions).plus(audited), Report::plus);
+    count(&report, providers);
+    report
+}
+
+fn count(report: &Report, providers: &Providers) {
+    let all = (None, None);
+    metrics::add(Metric::DueBacklog, all, report.due.into());
+    metrics::add(Metric::OldestDueSeconds, all, report.oldest_due.as_secs());
+    metrics::add(Metric::PendingBeyondSla, all, report.beyond_sla.into());
+    for provider in providers.all() {
+        let name = provider.name();
+        let answered = metrics::counted(Metric::ProviderCalls, name, &["done", "declined"]);
+        let not = metrics::counted(Metric::ProviderCalls, name, &["unknown", "not_sent"]);
+        let silent = answered == 0 && not > 0;
+        metrics::add(Metric::ProviderSilent, (Some(name), None), silent.into());
+    }
 }
 
 /// Decisions of people that the worker has not carried out: handed to it again.
@@ -195,6 +231,12 @@ impl Run<'_> {
             }
             let name = self.provider.name();
             let page = self.context.store.due(name, shard, (until, PAGE), after.as_ref()).await?;
+            let now = self.context.clock.now();
+            let due = page.iter().filter(|due| due.due_at <= now).count();
+            report.due += u32::try_from(due).unwrap_or(u32::MAX);
+            // Oldest first.
+            let waited = page.first().map_or(Duration::ZERO, |oldest| now.since(oldest.due_at));
+            report.oldest_due = report.oldest_due.max(waited);
             for chunk in page.chunks(SIDE_BY_SIDE) {
                 if self.out_of_time() {
                     return Ok(Report { unfinished: true, ..report });
@@ -235,20 +277,33 @@ impl Run<'_> {
         let Some(order) = self.context.store.order(&due.id).await? else {
             return Ok(Report::default());
         };
-        let span = tracing::error_span!("look", trace = order.trace.as_str());
+        let header = xray::current();
+        let xray = header.as_ref().map(TraceHeader::root);
+        let span = tracing::error_span!("look", trace = order.trace.as_str(), xray);
         self.look_at(order, due.due_at).instrument(span).await
     }
 
     async fn look_at(&self, order: Order, due_at: Timestamp) -> Result<Report, StoreError> {
         let mut report = Report { looked_at: 1, ..Report::default() };
         let now = self.context.clock.now();
+        if order.state.is_open() && now.since(order.expires_at) > OPEN_AT_MOST {
+            report.beyond_sla = 1;
+        }
         let at_the_provider = order.state == OrderState::Created && now < order.attempt_until;
         if order.due_at != Some(due_at) || at_the_provider {
             return Ok(report);
         }
+        let in_shadow = shadow::is_account(self.provider.account());
+        let foreign = order.is_shadow() != in_shadow;
+        if foreign && in_shadow {
+            // Live: it waits, and its age can be seen.
+            return Ok(report);
+        }
         let over = order.state.is_open() && now >= order.expires_at;
-        let asks = self.may_ask() && (self.provider.can_query() || is_half_done(&order, now));
-        if !asks && !over && self.provider.can_query() {
+        // What was begun in shadow mode ends by its time: no provider knows of it.
+        let asks =
+            !foreign && self.may_ask() && (self.provider.can_query() || is_half_done(&order, now));
+        if !asks && !over && !foreign && self.provider.can_query() {
             return Ok(report);
         }
         // Whoever moves the date has the look; a crash after this costs one interval, not the order. It
@@ -280,7 +335,7 @@ impl Run<'_> {
             Said::Unknown if !over || report.failed > 0 => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}
         }
-        if over && order.received.minor() > 0 {
+        if over && !foreign && order.received.minor() > 0 {
             // Money decides, and only the worker decides about money.
             report.evidence += u32::from(self.time_out(&order, now).await?);
         } else if over {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::domain::apply::{Birth, credit_user, let_go};
 use crate::domain::{
-    Action, Decision, Evidence, EvidenceKind, MerchantId, Order, ParkReason, PaymentFate, Policy,
-    Review, ReviewId, ReviewState, Ruled, Ruling, Source, apply,
+    Action, Decision, Evidence, EvidenceKind, MerchantId, Mode, Order, ParkReason, PaymentFate,
+    Policy, Review, ReviewId, ReviewState, Ruled, Ruling, Source, apply,
 };
 use crate::http::{ApiError, ErrorCode};
 use crate::queue::{ResolutionMessage, SettlementQueue};
@@ -134,6 +134,12 @@ pub async fn resolve(
         let Some(ruling) = review.approved(two_from) else {
             return already_carried_out(context, &review).await;
         };
+        if review.evidence.is_shadow() != (context.mode == Mode::Shadow) {
+            if let Wrote::Done(settlement) = reopen(context, &review, "of the other mode").await? {
+                return Ok(settlement);
+            }
+            continue;
+        }
         let meant_for = match &review.evidence.order_id {
             Some(id) => context.store.order(id).await?,
             None => None,

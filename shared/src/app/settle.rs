@@ -1,15 +1,17 @@
 //! Settling: what evidence does to its order, decided by the domain and written in one transaction.
 //! The only place that books money. A redelivery finds the work done.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::apply::{Birth, deposit};
 use crate::domain::{
-    Decision, Entry, Evidence, EvidenceKind, MerchantId, Money, Order, OrderId, OrderState,
+    Decision, Entry, Evidence, EvidenceKind, MerchantId, Mode, Money, Order, OrderId, OrderState,
     ParkReason, PaymentFate, Policy, ProviderName, ReviewId, Source, Timestamp, TraceId, apply,
 };
+use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Providers};
 use crate::queue::SettlementMessage;
 use crate::sometimes::sometimes;
@@ -35,6 +37,8 @@ pub struct Context<'a> {
     pub merchants: &'a Merchants,
     /// Whom to ask before a large amount is credited; only where a rule wants that.
     pub providers: Option<&'a Providers>,
+    /// Whether money is real.
+    pub mode: Mode,
     /// Now.
     pub clock: &'a dyn Clock,
 }
@@ -69,6 +73,24 @@ pub enum Outcome {
     AlreadyDone,
     /// The provider has to confirm it and did not answer: it comes again.
     NotConfirmedYet,
+    /// Of the other mode: not for this deployment to settle.
+    OtherMode,
+}
+
+impl Outcome {
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Settled => "settled",
+            Outcome::PartlyPaid => "partly_paid",
+            Outcome::Held => "held",
+            Outcome::Declined => "declined",
+            Outcome::Parked(_) => "parked",
+            Outcome::AlreadyDone => "already_done",
+            Outcome::NotConfirmedYet => "not_confirmed",
+            Outcome::OtherMode => "other_mode",
+        }
+    }
 }
 
 /// What a message came to.
@@ -108,6 +130,10 @@ pub async fn settle(
             Some(id) => store.order(id).await?,
             None => None,
         };
+        let Some(seen) = seen_in(context.mode, found.as_ref(), evidence) else {
+            return Ok(Settlement::plain(Outcome::OtherMode));
+        };
+        let evidence = seen.as_ref();
         let owner = match (&found, &evidence.deposit) {
             (None, Some(deposit)) => {
                 let owner = store.owner_of_address(&evidence.provider, deposit).await?;
@@ -135,7 +161,8 @@ pub async fn settle(
                 return Ok(Settlement::plain(Outcome::AlreadyDone));
             }
         }
-        let decision = decide((found.as_ref(), owner.as_ref()), message, policy, now);
+        let decision =
+            decide((found.as_ref(), owner.as_ref()), (evidence, &message.trace), policy, now);
         if !confirmed && books(&decision) && must_be_confirmed(evidence, policy) {
             match confirm(context, evidence, found.as_ref()).await {
                 Confirmed::Agreed => confirmed = true,
@@ -160,6 +187,23 @@ pub async fn settle(
         }
     }
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
+}
+
+/// The statement as `mode` takes it; `None` when it is the other mode's to settle. In live mode nothing
+/// simulated is settled, and a true statement about a shadow order fits no account: it is put aside. In shadow
+/// mode nothing real is: not a live order, and not a deposit.
+fn seen_in<'a>(
+    mode: Mode,
+    order: Option<&Order>,
+    evidence: &'a Evidence,
+) -> Option<Cow<'a, Evidence>> {
+    let is_deposit = evidence.deposit.is_some();
+    match (mode, order.map(Order::is_shadow), evidence.is_shadow()) {
+        (Mode::Live, _, true) | (Mode::Shadow, Some(false), _) => None,
+        (Mode::Shadow, None, false) if is_deposit => None,
+        (Mode::Shadow, Some(true), false) => Some(Cow::Owned(evidence.in_shadow())),
+        (Mode::Live, _, false) | (Mode::Shadow, _, _) => Some(Cow::Borrowed(evidence)),
+    }
 }
 
 /// A settled order as it was before, and when that ended: whoever trusts the request token alone does not
@@ -188,11 +232,10 @@ fn whose_address(owner: Option<&AddressUser>) -> Whose<'_> {
 
 fn decide(
     (order, owner): (Option<&Order>, Option<&AddressUser>),
-    message: &SettlementMessage,
+    (evidence, trace): (&Evidence, &TraceId),
     policy: Policy,
     now: crate::domain::Timestamp,
 ) -> Decision {
-    let SettlementMessage { trace, evidence } = message;
     match order {
         Some(order) => apply(order, evidence, policy, now),
         None if evidence.deposit.is_some() => {
@@ -331,6 +374,9 @@ async fn came_to(
     evidence: &Evidence,
     (settled, after, outcome, review): (Settled, Box<Order>, Outcome, Option<&ReviewId>),
 ) -> Result<Wrote, StoreError> {
+    if let (Settled::Now, Outcome::Held | Outcome::Parked(_)) = (settled, outcome) {
+        metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
+    }
     match (settled, outcome) {
         (Settled::Now, _) => Ok(Wrote::Done(done(order, after, outcome))),
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) if review.is_some() => {
@@ -385,6 +431,7 @@ fn done(before: Option<&Order>, after: Box<Order>, outcome: Outcome) -> Settleme
         Some(before) => log(before, &after),
         None => tracing::info!(
             order = after.id.as_str(),
+            shadow = after.shadow_mark(),
             reason = after.reason.map_or("", crate::domain::Reason::as_str),
             "order {} made by its payment",
             after.id
@@ -437,6 +484,7 @@ async fn park(
     };
     let written = context.store.park(evidence, reason, whose, context.clock.now()).await?;
     if written == Written::Now {
+        metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
         let order = evidence.order_text();
         tracing::warn!(order, reason = reason.as_str(), "evidence parked for an operator");
     }

@@ -169,6 +169,7 @@ impl Submission<'_> {
 pub fn log(before: &Order, after: &Order) {
     tracing::info!(
         order = after.id.as_str(),
+        shadow = after.shadow_mark(),
         from = before.state.as_str(),
         to = after.state.as_str(),
         reason = after.reason.map_or("", Reason::as_str),

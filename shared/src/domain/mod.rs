@@ -16,6 +16,7 @@ pub mod order;
 pub mod policy;
 pub mod retry;
 pub mod review;
+pub mod shadow;
 pub mod state;
 pub mod time;
 
@@ -34,5 +35,6 @@ pub use notice::{Notice, NoticeKind};
 pub use order::{Deposit, Order, Payment, PaymentFate, Transition};
 pub use policy::{AmountPolicy, Disposal, MerchantPolicy, Policy};
 pub use review::{Action, Review, ReviewState, Ruled, Ruling};
+pub use shadow::Mode;
 pub use state::{OrderEvent, OrderState, Reason, Step};
 pub use time::Timestamp;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::body::{Problem, ProblemDetail};
 use super::error::ApiError;
 use crate::domain::TraceId;
+use crate::xray::TraceHeader;
 
 /// What a handler wants to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,12 @@ pub fn trace_of(request: &Request) -> TraceId {
     let parent = || header("traceparent").and_then(|text| TraceId::parse(text.split('-').nth(1)?));
     let own = || gateway_id(request).and_then(TraceId::parse);
     given.or_else(parent).or_else(own).unwrap_or_else(TraceId::untraced)
+}
+
+/// The X-Ray trace that Lambda runs this invocation in.
+pub fn xray_of(request: &Request) -> Option<TraceHeader> {
+    let context = request.lambda_context_ref();
+    context.and_then(|context| TraceHeader::parse(context.xray_trace_id.as_deref()?))
 }
 
 /// What Lambda calls this invocation; unique to it.

@@ -126,6 +126,10 @@ pub struct Recharge {
     /// The state in words, for people. Programs read `status` and `reason`.
     #[cfg_attr(feature = "openapi", schema(example = "waiting for the payment"))]
     pub message: &'static str,
+    /// Only where the order was made in shadow mode: payments are simulated, and nothing is credited.
+    #[cfg_attr(feature = "openapi", schema(value_type = bool, required = false, nullable = false, example = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<bool>,
 }
 
 /// Where and how the payer pays.
@@ -255,6 +259,10 @@ pub struct Explanation {
     /// What the client can do, the most useful first.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<super::openapi::ClientCan>))]
     pub client_can: Vec<&'static str>,
+    /// Only where the order was made in shadow mode: payments are simulated, and nothing is credited.
+    #[cfg_attr(feature = "openapi", schema(value_type = bool, required = false, nullable = false, example = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<bool>,
 }
 
 /// What is known from the provider.
@@ -366,6 +374,10 @@ pub struct Review {
     /// Why a decision could not be carried out; the review is open again.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub refusal: Option<String>,
+    /// Only where the statement is about a shadow order: nothing is credited, whatever is decided.
+    #[cfg_attr(feature = "openapi", schema(value_type = bool, required = false, nullable = false, example = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<bool>,
 }
 
 /// What people have decided.

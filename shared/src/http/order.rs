@@ -60,6 +60,7 @@ fn recharge(order: &Order) -> Recharge {
         updated_at: rfc3339(order.updated_at),
         expires_at: rfc3339(order.expires_at),
         message: message(order),
+        shadow: order.shadow_mark(),
     }
 }
 
@@ -102,6 +103,7 @@ pub fn explanation_body(order: &Order, now: Timestamp) -> Value {
             .next
             .map(|(what, at)| NextView { what: what.as_str(), at: at.map(rfc3339) }),
         client_can: explained.client_can.into_iter().map(domain::ClientCan::as_str).collect(),
+        shadow: order.shadow_mark(),
     })
 }
 
@@ -159,6 +161,7 @@ fn review_of(review: &Review, booked: bool, two_from: u64) -> ReviewBody {
         created_at: rfc3339(review.at),
         decision: review.ruling.as_ref().map(decision_of),
         refusal: review.refusal.clone(),
+        shadow: evidence.is_shadow().then_some(true),
     }
 }
 

@@ -8,10 +8,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::HeaderMap;
 
-use crate::domain::{Deposit, Evidence, Money, Order, Policy, ProviderName, Timestamp, UserMark};
+use self::measured::Measured;
+use self::shadow::Shadow;
+use crate::domain::{
+    Deposit, Evidence, Mode, Money, Order, Policy, ProviderName, Timestamp, UserMark,
+};
 
+mod measured;
 pub mod payprotocol;
 pub mod settings;
+mod shadow;
 pub mod standard;
 #[cfg(test)]
 mod testing;
@@ -31,6 +37,16 @@ pub enum Answer<T> {
 }
 
 impl<T> Answer<T> {
+    /// The word in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Answer::Done(_) => "done",
+            Answer::Declined(_) => "declined",
+            Answer::Unknown(_) => "unknown",
+            Answer::NotSent => "not_sent",
+        }
+    }
+
     /// The same answer with another payload.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
         match self {
@@ -219,9 +235,24 @@ pub struct Providers {
 impl Providers {
     /// The given providers; `default` serves orders and callbacks that name none.
     pub fn new(default: ProviderName, all: Vec<Arc<dyn Provider>>) -> Option<Providers> {
-        let by_name: BTreeMap<_, _> =
-            all.into_iter().map(|provider| (provider.name().clone(), provider)).collect();
+        let named = |provider: Arc<dyn Provider>| {
+            (provider.name().clone(), Arc::new(Measured(provider)) as Arc<dyn Provider>)
+        };
+        let by_name: BTreeMap<_, _> = all.into_iter().map(named).collect();
         by_name.contains_key(&default).then_some(Providers { default, by_name })
+    }
+
+    /// These in `mode`: in shadow mode none of them is called any more.
+    pub fn in_mode(self, mode: Mode) -> Providers {
+        if mode == Mode::Live {
+            return self;
+        }
+        let shadowed = |(name, real)| {
+            let simulated: Arc<dyn Provider> = Arc::new(Shadow::of(real));
+            (name, Arc::new(Measured(simulated)) as Arc<dyn Provider>)
+        };
+        let by_name = self.by_name.into_iter().map(shadowed).collect();
+        Providers { by_name, ..self }
     }
 
     /// The provider called `name`, or the default one.

@@ -128,6 +128,9 @@ impl ProviderSettings {
                     Arc::new(PayProtocol::new(name, *settings, keys, outbound)?)
                 }
             };
+            if provider.account().contains(':') {
+                return Err(SettingsError::new("an account has no colon in its name"));
+            }
             if policy.confirm_from.is_some() && !provider.can_query() && !provider.can_list() {
                 return Err(SettingsError::new("confirm_from needs a provider that can be asked"));
             }

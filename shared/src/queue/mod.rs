@@ -7,18 +7,26 @@ pub use notification::{NotificationMessage, NotificationQueue};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::types::{
+    MessageAttributeValue, MessageSystemAttributeNameForSends as SystemAttribute,
+    MessageSystemAttributeValue,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::domain::{
     Currency, Deposit, Dust, Evidence, EvidenceKind, Money, OrderId, ProviderName, ReviewId,
-    Source, Timestamp, TraceId, UserMark,
+    Source, Timestamp, TraceId, UserMark, shadow,
 };
+use crate::xray;
 
 /// The version of the message that this code writes; it reads this one only. A member more is no new
 /// version: functions of two releases share the queue while one replaces the other.
 const VERSION: u32 = 1;
+
+/// The version of statements about shadow accounts: releases that do not know of them must not read them.
+const SHADOW_VERSION: u32 = 2;
 
 /// The queue did not confirm; the message may be in it all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +97,9 @@ impl SettlementMessage {
             | EvidenceKind::TimedOut
             | EvidenceKind::Unrecognised => None,
         };
+        let version = if evidence.is_shadow() { SHADOW_VERSION } else { VERSION };
         let wire = Wire {
-            version: VERSION,
+            version,
             trace_id: self.trace.to_string(),
             provider: evidence.provider.to_string(),
             account: evidence.account.clone(),
@@ -116,7 +125,8 @@ impl SettlementMessage {
     /// Reads a message body.
     pub fn decode(body: &str) -> Result<SettlementMessage, Undecodable> {
         let wire: Wire = serde_json::from_str(body).map_err(|_| Undecodable("not our message"))?;
-        if wire.version != VERSION {
+        let version = if shadow::is_account(&wire.account) { SHADOW_VERSION } else { VERSION };
+        if wire.version != version {
             return Err(Undecodable("of another version"));
         }
         let kind = match (wire.kind.as_str(), &wire.amount, &wire.currency) {
@@ -229,6 +239,15 @@ fn optional<T>(
     text.map(|text| parse(&text).ok_or(Undecodable(name))).transpose()
 }
 
+/// The X-Ray trace of the work that sends a message, so that the worker's part joins it.
+fn trace_attribute() -> Option<SystemAttributes> {
+    let header = xray::current()?.to_string();
+    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header);
+    Some([(SystemAttribute::AwsTraceHeader, value.build().ok()?)].into())
+}
+
+type SystemAttributes = HashMap<SystemAttribute, MessageSystemAttributeValue>;
+
 /// The queue that feeds the worker.
 #[derive(Debug, Clone)]
 pub struct SettlementQueue {
@@ -254,6 +273,7 @@ impl SettlementQueue {
 
     async fn send_body(&self, body: String) -> Result<(), NotConfirmed> {
         let request = self.client.send_message().queue_url(&self.url);
+        let request = request.set_message_system_attributes(trace_attribute());
         let sent = request.message_body(body).send().await;
         sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
     }
@@ -280,6 +300,7 @@ impl DeadLetters {
             .build()
             .map_err(|_| NotConfirmed("attribute".to_owned()))?;
         let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        let request = request.set_message_system_attributes(trace_attribute());
         let sent = request.message_attributes("reason", reason).send().await;
         sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
     }
@@ -319,6 +340,18 @@ mod tests {
         {
             let message = message(kind);
             assert_eq!(SettlementMessage::decode(&message.encode()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_simulated_statement_is_none_that_earlier_releases_read() {
+        let mut simulated = message(EvidenceKind::Declined);
+        simulated.evidence = simulated.evidence.in_shadow();
+        let body = simulated.encode();
+        assert_eq!(SettlementMessage::decode(&body), Ok(simulated));
+        for version in [1, 3] {
+            let other = body.replace("\"version\":2", &format!("\"version\":{version}"));
+            assert!(SettlementMessage::decode(&other).is_err(), "{other}");
         }
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
-use super::{NotConfirmed, Undecodable};
+use super::{NotConfirmed, Undecodable, trace_attribute};
 use crate::domain::{OrderId, TraceId};
 
 const VERSION: u32 = 1;
@@ -89,6 +89,7 @@ impl NotificationQueue {
     /// Hands a message over; `Ok` means that the queue has it.
     pub async fn send(&self, message: &NotificationMessage) -> Result<(), NotConfirmed> {
         let request = self.client.send_message().queue_url(&self.url);
+        let request = request.set_message_system_attributes(trace_attribute());
         let sent = request.message_body(message.encode()).send().await;
         sent.map(|_| ()).map_err(|error| refused(error.code()))
     }
@@ -102,6 +103,7 @@ impl NotificationQueue {
     async fn send_batch(&self, messages: &[NotificationMessage]) -> Result<(), NotConfirmed> {
         let entry = |(number, message): (usize, &NotificationMessage)| {
             let entry = SendMessageBatchRequestEntry::builder().id(number.to_string());
+            let entry = entry.set_message_system_attributes(trace_attribute());
             entry.message_body(message.encode()).build()
         };
         let entries = messages.iter().enumerate().map(entry).collect::<Result<_, _>>();

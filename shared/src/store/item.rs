@@ -11,7 +11,7 @@ use super::row::{
 use super::{DUE_SHARDS, StoreError};
 use crate::domain::{
     Currency, Deposit, Dust, MerchantId, Money, Order, OrderId, OrderReference, OrderState,
-    Payment, PaymentFate, ProviderName, Reason, TraceId, Transition, UserId,
+    Payment, PaymentFate, ProviderName, Reason, TraceId, Transition, UserId, shadow,
 };
 
 pub(super) fn order_key(id: &OrderId) -> Row {
@@ -68,6 +68,9 @@ pub(super) fn encode(order: &Order) -> Row {
     if !order.payments.is_empty() {
         put("payments", AttributeValue::L(order.payments.iter().map(encode_payment).collect()));
     }
+    if order.is_shadow() {
+        put("shadow", AttributeValue::Bool(true));
+    }
     if let Some(since) = order.silent_since {
         put("silentSince", n(since.millis()));
     }
@@ -86,13 +89,18 @@ pub(super) fn decode(row: &Row) -> Result<Order, StoreError> {
         }
         _ => None,
     };
+    let account = text(row, "account")?;
+    let marked = row.get("shadow") == Some(&AttributeValue::Bool(true));
+    if marked != shadow::is_account(account) {
+        return Err(damaged(row, "shadow"));
+    }
     Ok(Order {
         id: parsed(row, "pk", |pk| OrderId::parse(pk.strip_prefix("O#")?))?,
         merchant: parsed(row, "merchant", MerchantId::parse)?,
         user: parsed(row, "user", UserId::parse)?,
         amount: money(row, "amount", currency)?,
         provider: parsed(row, "provider", ProviderName::parse)?,
-        account: text(row, "account")?.to_owned(),
+        account: account.to_owned(),
         reference: parsed_if_there(row, "reference", OrderReference::parse)?,
         callback_url: optional_text(row, "callbackUrl").map(str::to_owned),
         metadata: metadata(row)?,

@@ -6,6 +6,7 @@ use std::fmt;
 use aws_sdk_dynamodb::Client;
 
 mod addresses;
+mod audit;
 mod bucket;
 mod cancellation;
 mod cursors;
@@ -14,6 +15,7 @@ mod fault;
 mod item;
 mod listing;
 mod merchants;
+mod meter;
 mod notices;
 mod orders;
 mod parked;
@@ -23,9 +25,11 @@ mod settlement;
 mod users;
 
 pub use addresses::{AddressClaim, AddressOwner, AddressStored, AddressUser};
+pub use audit::{AuditPage, HeldBalance};
 pub use bucket::{Take, Taken};
 pub use events::{Listed, ListedPage};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};
+pub use meter::Meter;
 pub use notices::{
     ASKED_MAX, Attempt, DueNotice, DueNotices, DuePosition, NoticeRow, NoticeState, Standing,
 };

@@ -1,5 +1,6 @@
 //! Settlement: order, payment and balance in one transaction. The payment row is the `CREDIT` ledger
-//! entry and the guard against a second one; it is never changed and never expires.
+//! entry and the guard against a second one; it is never changed and never expires. Of a shadow order it guards
+//! too, and nothing else: no balance is touched, and no ledger shows it.
 
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem, Update};
 
@@ -15,6 +16,9 @@ use super::{Store, StoreError};
 use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
 use crate::domain::{Entry, EntryKind, Evidence, EvidenceKind, Order, OrderId, Timestamp};
+
+/// The kind of a payment that no money stands behind.
+const SHADOW: &str = "SHADOW";
 
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,10 @@ impl Store {
     pub async fn book(&self, booking: Booking<'_>) -> Result<Settled, StoreError> {
         let Booking { order, entry, evidence, noted, review } = booking;
         let after = order.after();
+        let noted_alike = noted.is_none_or(|(_, noted)| noted.is_shadow() == after.is_shadow());
+        if after.is_shadow() != evidence.is_shadow() || !noted_alike {
+            return Err(StoreError::Damaged(format!("a booking of two modes: {}", after.id)));
+        }
         let mut items = vec![
             self.new_row(payment_row(after, entry, evidence))?,
             match order {
@@ -71,7 +79,7 @@ impl Store {
                 OrderWrite::New(order) => self.new_row(encode(order))?,
             },
         ];
-        if entry.kind() == EntryKind::Credit {
+        if entry.kind() == EntryKind::Credit && !after.is_shadow() {
             items.push(self.balance_update(after, entry)?);
         }
         if let Some((before, after)) = noted {
@@ -245,7 +253,7 @@ fn payment_row(order: &Order, entry: &Entry, evidence: &Evidence) -> Row {
     let at: Timestamp = order.updated_at;
     let mut row = payment_key(evidence);
     let mut put = |name: &str, value| row.insert(name.to_owned(), value);
-    put("kind", s(entry.kind().as_str()));
+    put("kind", s(if order.is_shadow() { SHADOW } else { entry.kind().as_str() }));
     put("order", s(order.id.as_str()));
     put("merchant", s(order.merchant.as_str()));
     put("user", s(order.user.as_str()));
@@ -269,7 +277,7 @@ fn payment_row(order: &Order, entry: &Entry, evidence: &Evidence) -> Row {
         put("transactionId", s(id));
     }
     // Only what the user gains stands in the user's ledger.
-    if entry.kind() == EntryKind::Credit {
+    if entry.kind() == EntryKind::Credit && !order.is_shadow() {
         put("owner", s(owner_of(&order.merchant, &order.user)));
         let pk = payment_pk(evidence);
         put("ownerAt", s(owner_at(at, &pk)));

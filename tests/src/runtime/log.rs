@@ -1,5 +1,7 @@
 //! The rules of the log: one JSON object a line, with level, time and message, no name in it twice;
-//! no keys, no signatures, no bodies or what they say of a person.
+//! no keys, no signatures, no bodies or what they say of a person. Metrics stand among them, in their own form.
+
+#![expect(clippy::expect_used, reason = "a line of another form ends the test")]
 
 use recharge_local::call::{ADMIN_KEYS, API_KEYS};
 use recharge_local::stack::{PAYPROTOCOL_SECRET, TRADER_KEY};
@@ -58,22 +60,45 @@ impl Unspeakable {
         self.0.retain(|text| !text.is_empty());
     }
 
-    /// The lines of `output`, after each has been held to the rules.
-    pub fn check(&self, output: &str) -> Vec<Value> {
-        output.lines().map(|line| self.line(line)).collect()
+    /// The lines of `output`, after each has been held to the rules: those of the log, and the metrics.
+    pub fn check(&self, output: &str) -> (Vec<Value>, Vec<Value>) {
+        let lines = output.lines().map(|line| self.line(line));
+        lines.partition(|line| line.get("_aws").is_none())
     }
 
     fn line(&self, line: &str) -> Value {
         let Strict(parsed) = serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("a log line is no JSON: {error}: {line}"));
-        let texts_in = ["level", "timestamp", "message"];
-        assert!(texts_in.iter().all(|name| parsed[name].is_string()), "{line}");
+        if parsed.get("_aws").is_some() {
+            check_metrics(&parsed);
+        } else {
+            let texts_in = ["level", "timestamp", "message"];
+            assert!(texts_in.iter().all(|name| parsed[name].is_string()), "{line}");
+        }
         let mut said = vec![line.to_owned()];
         texts(&parsed, &mut said);
         for secret in &self.0 {
             assert!(!said.iter().any(|text| text.contains(secret)), "{secret} is in: {line}");
         }
         parsed
+    }
+}
+
+/// What CloudWatch ignores without a word: a metric or a dimension that is declared and not there.
+fn check_metrics(line: &Value) {
+    let directives = line["_aws"]["CloudWatchMetrics"].as_array().expect("directives");
+    assert!(!directives.is_empty() && line["_aws"]["Timestamp"].is_i64(), "{line}");
+    for directive in directives {
+        assert_eq!(directive["Namespace"], "Recharge", "{line}");
+        let sets = directive["Dimensions"].as_array().expect("sets of dimensions");
+        assert_eq!(sets[0], serde_json::json!(["Stage"]), "{line}");
+        let named = sets.iter().flat_map(|set| set.as_array().expect("a set")).collect::<Vec<_>>();
+        let is_told = |name: &&Value| line[name.as_str().unwrap_or("")].is_string();
+        assert!(named.iter().all(is_told), "{line}");
+        for metric in directive["Metrics"].as_array().expect("metrics") {
+            let value = &line[metric["Name"].as_str().expect("a name")];
+            assert!(value.is_number() || value.is_array(), "{metric} in {line}");
+        }
     }
 }
 
@@ -107,7 +132,7 @@ mod tests {
             let found = std::panic::catch_unwind(|| unspeakable.check(&line(bad)));
             assert!(found.is_err(), "{bad}");
         }
-        assert_eq!(unspeakable.check(&line("order R1 took 123456")).len(), 1);
+        assert_eq!(unspeakable.check(&line("order R1 took 123456")).0.len(), 1);
         let twice = line("said").replace("timestamp", "message");
         for bad in ["plain text", "[]", "{}", &twice] {
             assert!(std::panic::catch_unwind(|| unspeakable.check(bad)).is_err(), "{bad}");

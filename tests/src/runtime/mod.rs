@@ -27,7 +27,9 @@ use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{self, SimTrader};
 use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_account};
 use recharge_shared::clock::{Clock, SystemClock};
+use recharge_shared::domain::Mode;
 use recharge_shared::egress::Rules;
+use recharge_shared::metrics::Metrics;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
@@ -101,6 +103,8 @@ impl Bench {
             accounts: None,
             rules: Rules::default(),
             way: Arc::new(SimReceiver::default()),
+            mode: Mode::Live,
+            metrics: Metrics::default(),
         };
         let outbound = Arc::new(trader.outbound());
         let stack = Stack::open(setup, trader.clone(), |aws| aws.http_client(), outbound).await;
@@ -178,6 +182,17 @@ impl Bench {
         let output = output.expect("it is built");
         Unspeakable::new(&[AWS_SECRET, AWS_SESSION]).check(&text(&output.stdout));
         Refused { code: output.status.code(), stderr: text(&output.stderr) }
+    }
+
+    /// `binary` does not come up with `setting` at `value`, and says what is wrong with it.
+    pub async fn refuses_to_start_with(&self, binary: &str, (setting, value): (&str, &str)) {
+        let mut command = self.command(binary, "127.0.0.1:9");
+        let ended = timeout(PATIENCE, command.env(setting, value).output()).await;
+        let output = ended.unwrap_or_else(|_| panic!("{binary} runs with {setting}={value}"));
+        let output = output.expect("it is built");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{setting}={value}: {stderr}");
+        assert!(stderr.contains(setting) && !stderr.contains(value), "the name alone: {stderr}");
     }
 
     /// `binary` does not come up without any of `settings`, and says which one is missing.
@@ -303,7 +318,11 @@ impl Running<'_> {
         });
         let (stdout, stderr) = ended.await.expect("a killed process ends");
         assert_eq!(stderr.expect("standard error is read"), "", "standard error");
-        self.unspeakable.check(&stdout.expect("standard output is read"))
+        let (log, metrics) = self.unspeakable.check(&stdout.expect("standard output is read"));
+        let of_table = |line: &Value| line.get("ReadUnits").or(line.get("WriteUnits")).is_some();
+        let knows_no_table = !self.function.environment.contains_key("TABLE_NAME");
+        assert!(!metrics.is_empty() && (knows_no_table || metrics.iter().any(of_table)));
+        log
     }
 }
 

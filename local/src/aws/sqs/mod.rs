@@ -75,6 +75,8 @@ pub struct MessageView {
     pub body: String,
     /// The message attributes.
     pub attributes: std::collections::BTreeMap<String, Attribute>,
+    /// Its `AWSTraceHeader`.
+    pub trace_header: Option<String>,
     /// How often it was received, in its former queue too.
     pub receive_count: u32,
     /// When it was sent.
@@ -135,6 +137,11 @@ impl Sqs {
                 id: message.content.id.clone(),
                 body: message.content.body.clone(),
                 attributes: message.content.attributes.clone(),
+                trace_header: message
+                    .content
+                    .system
+                    .get("AWSTraceHeader")
+                    .and_then(|header| header.string_value.clone()),
                 receive_count: message.receive_count,
                 sent_ms: message.content.sent_ms,
                 visible_at_ms: message.visible_at_ms,

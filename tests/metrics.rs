@@ -1,0 +1,243 @@
+//! What the functions count, as it is written for CloudWatch: every line whole, every dimension a name of
+//! ours, and the audit's walk over the books.
+
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use recharge_local::functions::{Functions, Ground};
+use recharge_local::sim::trader::Mode;
+use recharge_shared::metrics::{Metrics, Stage};
+use recharge_tests::World;
+use recharge_tests::world::simulate;
+use serde_json::{Value, json};
+
+const MINOR: i64 = 5_000_000;
+
+/// What an instance has written.
+#[derive(Debug, Clone, Default)]
+struct Written(Arc<Mutex<String>>);
+
+impl Written {
+    /// The lines since the last time.
+    fn lines(&self) -> Vec<Value> {
+        let written = std::mem::take(&mut *self.0.lock().unwrap());
+        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The sum of a metric over the lines in which all of `dimensions` are told.
+    fn sum(lines: &[Value], metric: &str, dimensions: &[(&str, &str)]) -> Option<u64> {
+        let told = |line: &&Value| dimensions.iter().all(|(name, value)| line[*name] == *value);
+        let values: Vec<_> =
+            lines.iter().filter(told).filter_map(|line| line.get(metric)).collect();
+        let sum = values.iter().map(|value| match value {
+            Value::Array(values) => values.iter().filter_map(Value::as_u64).sum(),
+            value => value.as_u64().unwrap_or(0),
+        });
+        (!values.is_empty()).then(|| sum.sum())
+    }
+}
+
+/// An instance that counts, and audits `audit_page` rows.
+fn counting(world: &World, audit_page: u32) -> (Functions, Written) {
+    let written = Written::default();
+    let kept = written.clone();
+    let sink = move |lines: &str| kept.0.lock().unwrap().push_str(lines);
+    let metrics = Metrics::to(Stage::parse("test").unwrap(), sink);
+    let ground = Ground { metrics, audit_page, ..world.stack.ground.clone() };
+    (Functions::new(&ground).unwrap(), written)
+}
+
+/// Every line is read by CloudWatch: what is declared is there.
+fn check(lines: &[Value]) {
+    for line in lines {
+        assert_eq!(line["Stage"], "test", "{line}");
+        for directive in line["_aws"]["CloudWatchMetrics"].as_array().unwrap() {
+            for set in directive["Dimensions"].as_array().unwrap() {
+                let told = |name: &Value| line[name.as_str().unwrap()].is_string();
+                assert!(set.as_array().unwrap().iter().all(told), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_recharge_is_counted_from_create_to_notification() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (functions, written) = counting(&world, 0);
+        let request = world.create_request("u_1", MINOR, "k-1");
+        let created = world.send_to(&functions, &request).await;
+        let lines = written.lines();
+        check(&lines);
+        assert_eq!(Written::sum(&lines, "Creates", &[("Outcome", "created")]), Some(1));
+        let done = [("Provider", "trader"), ("Outcome", "done")];
+        assert_eq!(Written::sum(&lines, "ProviderCalls", &done), Some(3), "two for the address");
+        assert!(Written::sum(&lines, "CreateLatency", &[]).is_some());
+        let of_create = [("Function", "create-order")];
+        assert_eq!(Written::sum(&lines, "WriteUnits", &of_create), Some(9));
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+
+        world.send_to(&functions, &request).await;
+        world.send_to(&functions, &world.unsigned(("POST", "/recharges"), &[], b"{}")).await;
+        let lines = written.lines();
+        assert_eq!(Written::sum(&lines, "Creates", &[("Outcome", "replayed")]), Some(1));
+        assert_eq!(Written::sum(&lines, "Creates", &[("Outcome", "refused")]), Some(1));
+        assert_eq!(lines.len(), 2, "one line an invocation: {lines:#?}");
+
+        world.pass(7).await;
+        let callback = world.pay(created.json["orderId"].as_str().unwrap(), None);
+        world.send_to(&functions, &world.callback(&callback)).await;
+        world.stack.settle_batch_with(&functions, 0).await.unwrap();
+        world.stack.notify_batch_with(&functions, 0).await.unwrap();
+        let lines = written.lines();
+        check(&lines);
+        let verified = [("Provider", "trader"), ("Outcome", "verified")];
+        assert_eq!(Written::sum(&lines, "Callbacks", &verified), Some(1));
+        let settled = [("Provider", "trader"), ("Outcome", "settled")];
+        assert_eq!(Written::sum(&lines, "Settlements", &settled), Some(1));
+        assert_eq!(Written::sum(&lines, "TimeToCredit", &[("Provider", "trader")]), Some(7_000));
+        assert_eq!(Written::sum(&lines, "WriteUnits", &[("Function", "callback-worker")]), Some(8));
+        assert_eq!(Written::sum(&lines, "Notifications", &[("Outcome", "delivered")]), Some(1));
+        assert_eq!(lines.len(), 3, "one line an invocation: {lines:#?}");
+    });
+}
+
+#[test]
+fn nothing_that_a_stranger_writes_becomes_a_dimension() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (functions, written) = counting(&world, 0);
+        for provider in ["stranger", "trader2", "x".repeat(32).as_str(), "%0a", "a\"b"] {
+            let path = format!("/recharges/callback/{provider}");
+            let headers = [("content-type", "application/x-www-form-urlencoded")];
+            let forged = world.unsigned(("POST", &path), &headers, b"orderid=1");
+            assert!(world.send_to(&functions, &forged).await.status >= 400);
+        }
+        assert_eq!(written.lines(), [] as [Value; 0]);
+        let body = json!({"userId": "u_1", "amount": 1, "currency": "USDT", "paymentMethod": "x"});
+        let unknown = world.signed(("POST", "/recharges"), &body.to_string(), "k-1");
+        world.send_to(&functions, &unknown).await;
+        let forged = world.unsigned(("POST", "/recharges/callback/trader"), &[], b"orderid=1");
+        world.send_to(&functions, &forged).await;
+        let lines = written.lines();
+        let providers: BTreeSet<_> = lines.iter().filter_map(|l| l["Provider"].as_str()).collect();
+        assert_eq!(providers, BTreeSet::from(["trader"]), "{lines:#?}");
+        let refused = [("Provider", "trader"), ("Outcome", "refused")];
+        assert_eq!(Written::sum(&lines, "Callbacks", &refused), Some(1));
+        let text = json!(lines).to_string();
+        for said in ["u_1", "m_demo", "k-1", "orderid"] {
+            assert!(!text.contains(said), "{said}: {text}");
+        }
+    });
+}
+
+#[test]
+fn the_poller_tells_what_is_due_and_who_is_silent() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let (functions, written) = counting(&world, 0);
+        world.create("u_1", MINOR, "k-1").await;
+        functions.poll("early".to_owned()).await.unwrap();
+        let lines = written.lines();
+        check(&lines);
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        for (metric, wanted) in [
+            ("DueBacklog", Some(0)),
+            ("OldestDueSeconds", Some(0)),
+            ("PendingBeyondSla", Some(0)),
+            ("ProviderSilent", Some(0)),
+            ("BooksUnbalanced", None),
+        ] {
+            assert_eq!(Written::sum(&lines, metric, &[]), wanted, "{metric}");
+        }
+        world.pass(90).await;
+        world.trader.set_mode(Mode::Down);
+        functions.poll("silent".to_owned()).await.unwrap();
+        let lines = written.lines();
+        assert_eq!(Written::sum(&lines, "DueBacklog", &[]), Some(1));
+        assert_eq!(Written::sum(&lines, "OldestDueSeconds", &[]), Some(60));
+        assert_eq!(Written::sum(&lines, "ProviderSilent", &[("Provider", "trader")]), Some(1));
+        // Nobody has looked at it for an hour after its time.
+        world.trader.set_mode(Mode::Ok);
+        world.pass(5_400).await;
+        functions.poll("late".to_owned()).await.unwrap();
+        let lines = written.lines();
+        assert_eq!(Written::sum(&lines, "PendingBeyondSla", &[]), Some(1));
+        assert_eq!(Written::sum(&lines, "ProviderSilent", &[]), Some(0));
+    });
+}
+
+/// Changes the table past everybody, as nobody should.
+fn tamper(world: &World, operation: &str, request: Value) {
+    let (database, mut request) = (world.stack.ground.aws.database(), request);
+    request["TableName"] = world.stack.names.table.as_str().into();
+    let answer = database.answer(operation, request.to_string().as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[test]
+fn the_audit_finds_a_balance_that_is_not_the_sum_of_its_entries() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for (number, user) in ["u_1", "u_2", "u_1"].into_iter().enumerate() {
+            let created = world.create(user, MINOR, &format!("k-{number}")).await;
+            let callback = world.pay(created.json["orderId"].as_str().unwrap(), None);
+            world.deliver(&callback).await;
+            world.settle().await;
+        }
+        let audited = async |minutes: u64| {
+            let (functions, written) = counting(&world, 4);
+            let mut lines = Vec::new();
+            for _ in 0..minutes {
+                world.pass(60).await;
+                functions.poll("audit".to_owned()).await.unwrap();
+                lines.extend(written.lines());
+            }
+            check(&lines);
+            assert_eq!(Written::sum(&lines, "PaidWithoutRecord", &[]), Some(0));
+            Written::sum(&lines, "BooksUnbalanced", &[]).unwrap()
+        };
+        assert_eq!(audited(60).await, 0, "more than one walk over the table");
+        tamper(
+            &world,
+            "UpdateItem",
+            json!({
+                "Key": {"pk": {"S": "U#m_demo#u_2"}, "sk": {"S": "B#USDT"}},
+                "UpdateExpression": "ADD balance :one",
+                "ExpressionAttributeValues": {":one": {"N": "1"}},
+            }),
+        );
+        assert!(audited(60).await > 0);
+        let seldom = audited(4).await + audited(1).await;
+        assert!(seldom <= 1, "a page every five minutes");
+    });
+}
+
+#[test]
+fn the_audit_asks_about_what_was_credited_a_day_ago() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let created = world.create("u_1", MINOR, "k-1").await;
+        let order = created.json["orderId"].as_str().unwrap().to_owned();
+        let genuine = world.create("u_1", MINOR, "k-2").await;
+        let genuine = world.pay(genuine.json["orderId"].as_str().unwrap(), None);
+        world.deliver(&genuine).await;
+        // Signed with the provider's key, by somebody who is not the provider: nobody has paid there.
+        let other = World::of_trader().await;
+        other.create("u_1", MINOR, "k-1").await;
+        let forged = other.pay(&order, None);
+        world.deliver(&forged).await;
+        world.settle().await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+        let (functions, written) = counting(&world, 25);
+        let mut found = Vec::new();
+        for hours in [1, 24] {
+            world.pass(hours * 3_600).await;
+            functions.poll("audit".to_owned()).await.unwrap();
+            found.push(Written::sum(&written.lines(), "PaidWithoutRecord", &[]));
+        }
+        assert_eq!(found, [Some(0), Some(1)]);
+    });
+}
