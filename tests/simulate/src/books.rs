@@ -241,7 +241,8 @@ impl Books {
         // An order that its payment makes is paid from the first.
         let is_paid = text(new, "state") == "SUCCESS" && number(new, "version") == 2;
         let is_paid = is_paid && number(new, "credited") > 0 && history(new).len() == 1;
-        if !is_open && !(is_paid && self.funds.is_some()) {
+        let is_born = is_open || (is_paid && self.funds.is_some());
+        if !is_born {
             found.push(format!("I4: the order {id} was born as {new}"));
         }
         if truth.of(id.trim_start_matches("O#")).is_some() {

@@ -66,7 +66,6 @@ pub const EXPECTED: &[&str] = &[
     "poller: expiry lost the race",
     "poller: paid at the last moment",
     "review: APPROVED to CREDITED",
-    "review: APPROVED to OPEN",
     "review: APPROVED to REFUND",
     "review: APPROVED to REJECTED",
     "review: OPEN to APPROVED",

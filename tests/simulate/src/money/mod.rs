@@ -105,7 +105,7 @@ pub fn policy(dice: &Dice) -> Value {
     if dice.chance(300) {
         policy["over_payment"] = json!(dice.pick(&disposals));
     }
-    if dice.chance(250) {
+    if dice.chance(400) {
         policy["confirm_from"] = json!(dice.between(1, 4_000_000));
     }
     policy
