@@ -8,6 +8,7 @@
     reason = "a scene that cannot be set up ends the test"
 )]
 
+mod audit;
 mod money;
 mod operator;
 mod orders;
@@ -27,7 +28,7 @@ use recharge_tests::sites::{Site, listed};
 const SERVICES: [&str; 5] = ["dynamodb", "provider", "receiver", "secrets", "sqs"];
 
 /// The tests that [`add`] something.
-const GROUPS: usize = 6;
+const GROUPS: usize = 7;
 
 /// Adds a group's runs; whoever adds the last one prints what all of them came to.
 fn add(group: Matrix) {
@@ -58,7 +59,7 @@ fn orders_survive_every_fault() {
 
 #[test]
 fn money_that_does_not_follow_an_order_survives_every_fault() {
-    add(prove(money::every_fault));
+    add(hold(money::every_fault()));
 }
 
 #[test]
@@ -82,8 +83,14 @@ fn reads_answer_by_the_contract_and_change_nothing_whatever_fails() {
 }
 
 #[test]
+fn the_audit_survives_every_fault() {
+    add(hold(audit::every_fault()));
+}
+
+#[test]
 fn the_flows_come_to_every_call_site() {
     let met: BTreeSet<Site> = [
+        audit::sites,
         orders::sites,
         money::sites,
         people::sites,

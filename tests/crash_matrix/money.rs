@@ -11,7 +11,7 @@ use recharge_local::sim::payprotocol::Transfer;
 use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_CALLBACK_PATH};
 use recharge_shared::domain::{AmountPolicy, Merchant, MerchantPolicy};
 use recharge_tests::World;
-use recharge_tests::matrix::{Matrix, Outcome, Plan, matrix, met};
+use recharge_tests::matrix::{BOTH, Matrix, Outcome, Plan, matrix, met};
 use recharge_tests::sites::Site;
 use recharge_tests::world::until_crash;
 use serde_json::{Value, json};
@@ -261,7 +261,7 @@ fn check(flow: Flow, world: &World) -> Vec<String> {
 
 /// Every fault at every call.
 pub fn every_fault() -> Matrix {
-    matrix(1, &Flow::ALL, play)
+    matrix(1, (&Flow::ALL, BOTH), play)
 }
 
 /// Where the flows come to.

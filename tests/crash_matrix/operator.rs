@@ -11,7 +11,7 @@ use recharge_shared::auth::registry::{KeyRegistry, RegistryError};
 use recharge_shared::domain::{Disposal, Merchant, MerchantId, MerchantPolicy, UserAccess, UserId};
 use recharge_shared::store::{Store, StoreError};
 use recharge_tests::World;
-use recharge_tests::matrix::{Matrix, Outcome, Plan, matrix, met};
+use recharge_tests::matrix::{Matrix, ONCE, Outcome, Plan, matrix, met};
 use recharge_tests::sites::Site;
 use recharge_tests::world::until_crash;
 
@@ -132,7 +132,7 @@ async fn play(flow: Flow, plan: Plan, attempts: u32) -> Outcome {
 
 /// Every fault at every call.
 pub fn every_fault() -> Matrix {
-    matrix(1, &Flow::ALL, play)
+    matrix(1, (&Flow::ALL, ONCE), play)
 }
 
 /// Where the flows come to.

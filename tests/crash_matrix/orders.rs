@@ -7,7 +7,9 @@ use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
 use recharge_tests::World;
-use recharge_tests::matrix::{Matrix, Outcome, Plan, both, matrix, met, pairs as matrix_pairs};
+use recharge_tests::matrix::{
+    BOTH, Matrix, Outcome, Plan, both, matrix, met, pairs as matrix_pairs,
+};
 use recharge_tests::sites::Site;
 use recharge_tests::world::until_crash;
 
@@ -223,7 +225,7 @@ fn check(world: &World, scene: &Scene) -> Vec<String> {
 
 /// Every fault at every call.
 pub fn every_fault() -> Matrix {
-    matrix(1, &Flow::ALL, play)
+    matrix(1, (&Flow::ALL, BOTH), play)
 }
 
 /// Where the flows come to.

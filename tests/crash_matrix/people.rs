@@ -11,7 +11,7 @@ use recharge_local::sim::receiver::Manner;
 use recharge_local::stack::{Accounts, PAYPROTOCOL, PAYPROTOCOL_SECRET, TRADER_KEY};
 use recharge_shared::domain::{EvidenceKind, Merchant, MerchantId, UserAccess, UserId};
 use recharge_tests::World;
-use recharge_tests::matrix::{Matrix, Outcome, Plan, matrix, met};
+use recharge_tests::matrix::{Matrix, ONCE, Outcome, Plan, matrix, met};
 use recharge_tests::sites::Site;
 use recharge_tests::world::{CALLBACK_URL, until_crash};
 use serde_json::{Value, json};
@@ -348,7 +348,7 @@ async fn check(flow: Flow, world: &World) -> Vec<String> {
 
 /// Every fault at every call.
 pub fn every_fault() -> Matrix {
-    matrix(1, &Flow::ALL, play)
+    matrix(1, (&Flow::ALL, ONCE), play)
 }
 
 /// Where the flows come to.

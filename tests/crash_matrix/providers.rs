@@ -10,7 +10,7 @@ use recharge_local::stack::{
     Accounts, PAYPROTOCOL, PAYPROTOCOL_CALLBACK_PATH, PAYPROTOCOL_SECRET, TRADER_KEY,
 };
 use recharge_tests::World;
-use recharge_tests::matrix::{Matrix, Outcome, Plan, matrix, met};
+use recharge_tests::matrix::{Matrix, ONCE, Outcome, Plan, matrix, met};
 use recharge_tests::sites::Site;
 use recharge_tests::standard::{ByHost, HOST, SimStandard};
 use recharge_tests::world::{CALLBACK_URL, until_crash};
@@ -170,7 +170,7 @@ async fn play(flow: Flow, plan: Plan, attempts: u32) -> Outcome {
 
 /// Every fault at every call.
 pub fn every_fault() -> Matrix {
-    matrix(1, &Flow::ALL, play)
+    matrix(1, (&Flow::ALL, ONCE), play)
 }
 
 /// Where the flows come to.

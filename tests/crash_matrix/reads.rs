@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use recharge_local::call::{ADMIN_KEYS, API_KEYS};
-use recharge_tests::matrix::{Matrix, Outcome, Plan, matrix, met};
+use recharge_tests::matrix::{Matrix, ONCE, Outcome, Plan, matrix, met};
 use recharge_tests::sites::Site;
 use recharge_tests::world::{CALLBACK_URL, until_crash};
 use recharge_tests::{Answered, World};
@@ -141,7 +141,7 @@ fn wrong(answered: &Answered, without: &Answered) -> Option<String> {
 
 /// Every fault at every call.
 pub fn every_fault() -> Matrix {
-    matrix(1, &Flow::ALL, play)
+    matrix(1, (&Flow::ALL, ONCE), play)
 }
 
 /// Where the flows come to.

@@ -91,18 +91,24 @@ pub fn head() -> String {
     format!("{:<38}{}", "outside call", heads.join(" "))
 }
 
-/// Plays every flow without a fault, and then with every fault at every one of its calls; each with an SDK
-/// that tries thrice and with one that tries once.
+/// How often the SDK tries a call: as it is deployed, and once, where every fault reaches the code.
+pub const BOTH: &[u32] = &[3, 1];
+
+/// Once: what the SDK's own retries would hide is seen.
+pub const ONCE: &[u32] = &[1];
+
+/// Plays every flow without a fault, and then with every fault at every one of its calls, for each number of
+/// tries that the SDK makes.
 pub fn matrix<F: Copy + Debug, P: Future<Output = Outcome>>(
     seed: u64,
-    flows: &[F],
+    (flows, tries): (&[F], &[u32]),
     play: impl Fn(F, Plan, u32) -> P,
 ) -> Matrix {
     let (table, kinds, failed) = (String::new(), BTreeSet::new(), Vec::new());
     let mut result = Matrix { table, flows: flows.len(), cases: 0, kinds, failed, trace: 0 };
     let mut hasher = DefaultHasher::new();
     for &flow in flows {
-        for attempts in [3, 1] {
+        for &attempts in tries {
             let tries = if attempts == 1 { "one try a call" } else { "three tries a call" };
             let _ = writeln!(result.table, "\n{flow:?}, {tries}");
             for call in clean(seed, (flow, attempts), &play) {
