@@ -63,7 +63,9 @@ struct Measured {
 
 /// Builds, measures, and gives the section of the report.
 pub(crate) fn measure(settings: &Settings) -> Result<Section, String> {
-    build(settings)?;
+    if !settings.built {
+        build(settings)?;
+    }
     let (colds, warms) = if settings.quick { (3, 20) } else { (15, 100) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;

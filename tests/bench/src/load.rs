@@ -82,7 +82,10 @@ async fn play(plan: Plan) -> Result<Outcome, String> {
     let receiver = Receiver::new(&[DEMO_NOTIFICATION_SECRET.to_owned()], false)?;
     let (listener, callback_url) = scene::listen().await?;
     tokio::spawn(receiver.serve(listener));
-    let latencies = || Histogram::new(3).map(Mutex::new).map_err(|error| error.to_string());
+    let latencies = || {
+        let most = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        Histogram::new_with_max(most, 3).map(Mutex::new).map_err(|error| error.to_string())
+    };
     let taken = Arc::new(Taken {
         creates: latencies()?,
         callbacks: latencies()?,

@@ -26,6 +26,9 @@ struct Arguments {
     /// Fewer repeats, for a look at whether everything runs; the figures mean less.
     #[arg(long, global = true)]
     quick: bool,
+    /// Builds nothing: takes the bootstraps, the floor and the driver as they lie there.
+    #[arg(long, global = true)]
+    built: bool,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -54,6 +57,8 @@ pub(crate) struct Section {
 pub(crate) struct Settings {
     /// Fewer repeats.
     pub(crate) quick: bool,
+    /// Builds nothing.
+    pub(crate) built: bool,
     /// The repository.
     pub(crate) root: PathBuf,
     /// Where builds are kept, and between two commands the figures.
@@ -61,14 +66,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    fn new(quick: bool) -> Result<Settings, String> {
+    fn new((quick, built): (bool, bool)) -> Result<Settings, String> {
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let root = root.canonicalize().map_err(|error| error.to_string())?;
         // This program lies in TARGET/PROFILE/bench.
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let target = own.ancestors().nth(2).ok_or("this program lies nowhere")?.to_owned();
         std::fs::create_dir_all(target.join("bench")).map_err(|error| error.to_string())?;
-        Ok(Settings { quick, root, target })
+        Ok(Settings { quick, built, root, target })
     }
 
     /// Where the figures of `command` are kept.
@@ -84,7 +89,7 @@ impl Settings {
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
-    let settings = Settings::new(arguments.quick)?;
+    let settings = Settings::new((arguments.quick, arguments.built))?;
     let section = match arguments.command {
         Command::Functions => functions::measure(&settings)?,
         Command::Load => load::measure(&settings)?,
