@@ -32,6 +32,11 @@ impl Bill {
         Bill { table, all }
     }
 
+    fn add(&mut self, other: Bill) {
+        self.table.extend(other.table);
+        self.all.extend(other.all);
+    }
+
     fn units(&self, reads: bool) -> u64 {
         let is_read = |call: &str| call.ends_with("GetItem") || call.ends_with("Query");
         let of = |entry: &&LogEntry| is_read(&entry.call) == reads;
@@ -79,7 +84,7 @@ fn the_main_job_costs_what_the_architecture_says() {
         assert_eq!(first.status, 201, "{}", first.text);
         Bill::of(&faults).print("create, the user's first");
 
-        let created = create(&world, run).await;
+        let (created, mut whole) = create(&world, run).await;
         let order = created.json["orderId"].as_str().unwrap().to_owned();
         let callback = world.pay(&order, None);
         let (functions, faults) = run();
@@ -88,6 +93,7 @@ fn the_main_job_costs_what_the_architecture_says() {
         let bill = Bill::of(&faults);
         bill.print("callback");
         assert_eq!((bill.table.len(), bill.queue()), (0, 1));
+        whole.add(bill);
 
         // On an instance that has met the merchant: it reads the settings once a minute.
         let (functions, faults) = run();
@@ -106,12 +112,17 @@ fn the_main_job_costs_what_the_architecture_says() {
         assert!(bill.writes() <= 8, "{:#?}", bill.table);
         let transactions = bill.table.iter().filter(|e| e.call.ends_with("TransactWriteItems"));
         assert_eq!((transactions.count(), bill.table.len()), (1, 2), "{:#?}", bill.table);
+        whole.add(bill);
 
         let (functions, faults) = run();
         assert_eq!(world.stack.notify_batch_with(&functions, 0).await, Ok(1));
         let bill = Bill::of(&faults);
         bill.print("notification");
         assert!(bill.writes() <= 2 && bill.read_halves() <= 3, "{:#?}", bill.table);
+        whole.add(bill);
+        whole.print("**from create to delivered notification**");
+        assert!(whole.writes() <= 14 && whole.read_halves() <= 6, "{:#?}", whole.table);
+        assert_eq!(whole.queue(), 2, "one message to settle, one to notify");
 
         let (functions, faults) = run();
         world.send_to(&functions, &world.callback(&callback)).await;
@@ -163,7 +174,7 @@ async fn poller(world: &World, run: impl Fn() -> (Functions, Faults)) {
 }
 
 /// A create and its replay on an instance that has met the merchant: it reads the settings once a minute.
-async fn create(world: &World, run: impl Fn() -> (Functions, Faults)) -> Answered {
+async fn create(world: &World, run: impl Fn() -> (Functions, Faults)) -> (Answered, Bill) {
     let (functions, faults) = run();
     world.send_to(&functions, &world.create_request("u_1", MINOR, "k-1")).await;
     let met = faults.log().len();
@@ -180,6 +191,7 @@ async fn create(world: &World, run: impl Fn() -> (Functions, Faults)) -> Answere
         .collect();
     // Both leave together: one round trip.
     assert_eq!(before, ["dynamodb.PutItem", "dynamodb.GetItem"]);
+    let whole = bill;
 
     let met = faults.log().len();
     let replayed = world.send_to(&functions, &world.create_request("u_1", MINOR, "k-2")).await;
@@ -187,7 +199,10 @@ async fn create(world: &World, run: impl Fn() -> (Functions, Faults)) -> Answere
     let bill = Bill::since(&faults, met);
     bill.print("replay");
     assert_eq!(bill.table.len(), 2, "one round trip, two requests side by side");
-    assert!(bill.read_halves() <= 1, "{:#?}", bill.table);
+    let refused: Vec<u16> =
+        bill.table.iter().filter(|e| e.call == "dynamodb.PutItem").map(|e| e.status).collect();
+    assert_eq!(refused, [400], "one write, whose condition fails: {:#?}", bill.table);
+    assert!(bill.writes() == 0 && bill.read_halves() <= 1, "{:#?}", bill.table);
 
     // The fourth create of this instance: it pays the merchant's bucket for all of them.
     let met = faults.log().len();
@@ -195,7 +210,7 @@ async fn create(world: &World, run: impl Fn() -> (Functions, Faults)) -> Answere
     let bill = Bill::since(&faults, met);
     bill.print("replay, with the bucket paid for four creates");
     assert!(bill.writes() <= 1, "{:#?}", bill.table);
-    created
+    (created, whole)
 }
 
 /// What one request costs a new instance; at most that many write units and halves of read units.
