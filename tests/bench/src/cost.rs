@@ -281,7 +281,7 @@ fn sheet(steps: &[Step], idle: &Step, timed: &Value) -> String {
          {TRACED_PERCENT} of a hundred requests. Every batch has one\nmessage in it: under load batches \
          share requests, and it costs less. Not in it: cold starts ({}), secrets\n($0.40 each a month, \
          and a few reads a minute of each instance), storage, traffic, alarms.\n\n\
-         Prices of us-east-1 and arm64, as of 2025-11-21, without free tiers:\n\n{}",
+         Prices of us-east-1 and arm64 as of November 2025, without free tiers; the pages have today's:\n\n{}",
         dollars(total),
         table(&rows),
         table(&by_price),

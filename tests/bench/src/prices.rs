@@ -1,5 +1,5 @@
-//! What AWS asks for: list prices of us-east-1, arm64, without free tiers and discounts, as of 2025-11-21. In
-//! millionths of a millionth of a dollar (1e-12 $), so that every price is a whole number.
+//! What AWS asks for: list prices of us-east-1, arm64, without free tiers and discounts, as of November 2025; look
+//! at the pages before relying on them. In 1e-12 dollars, so that every price is a whole number.
 
 /// A price with what it is for.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +15,7 @@ pub(crate) struct Price {
 }
 
 /// Every price that the sheet uses.
-pub(crate) const ALL: [Price; 10] = [
+pub(crate) const ALL: [Price; 9] = [
     API_REQUEST,
     INVOCATION,
     GB_SECOND,
@@ -24,7 +24,6 @@ pub(crate) const ALL: [Price; 10] = [
     QUEUE_REQUEST,
     LOG_BYTE,
     TRACE,
-    SECRET_CALL,
     TICK,
 ];
 
@@ -75,12 +74,6 @@ pub(crate) const TRACE: Price = Price {
     pico: 5_000_000,
     listed: "$5.00 per million",
     page: "aws.amazon.com/xray/pricing",
-};
-pub(crate) const SECRET_CALL: Price = Price {
-    what: "Secrets Manager call",
-    pico: 5_000_000,
-    listed: "$0.05 per 10,000",
-    page: "aws.amazon.com/secrets-manager/pricing",
 };
 pub(crate) const TICK: Price = Price {
     what: "EventBridge Scheduler invocation",

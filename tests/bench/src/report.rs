@@ -19,7 +19,8 @@ pub(crate) fn write(settings: &Settings) -> Result<Section, String> {
          authentication and log on), fed by a Runtime API on this machine, with\nthe embedded services \
          and the simulated provider over plain HTTP. The floor (`tests/bench/floor`) does a client's \
          work\nwith the fewest SDK calls: one write for a create, one read for a status, one transaction \
-         for a settlement; it knows no\nprovider, no limits and no log. Functions without a counterpart \
+         for a settlement; it knows no\nprovider, no limits and no log. CPU follows the requests: a create here makes three to the table and one to the \
+         provider\nwhere the floor makes one, a settlement two and a message where the floor makes one. Functions without a counterpart \
          there have no ratio. The notifier's receiver is refused\nby the guard, so the exchange with it \
          is not in its figures.\n\n{}\n\
          ## Under load\n\nThe whole bundle in one process on this machine, over HTTP, with the embedded \
