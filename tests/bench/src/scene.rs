@@ -16,7 +16,8 @@ use recharge_local::sim::payprotocol::SimPayProtocol;
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{self, SimTrader};
 use recharge_local::stack::{
-    Accounts, Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_account, provider_settings,
+    Accounts, Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_account, prepare,
+    provider_settings,
 };
 use recharge_shared::auth::sign;
 use recharge_shared::clock::{Clock, SystemClock};
@@ -48,6 +49,8 @@ pub struct Scene {
     pub floor: EmbeddedAws,
     /// Where those are.
     pub floor_url: String,
+    /// Where services are in which nothing is due.
+    pub quiet_url: String,
 }
 
 /// A free port of this machine.
@@ -64,6 +67,7 @@ impl Scene {
         let (aws, aws_url) = listen().await?;
         let (provider, provider_url) = listen().await?;
         let (floor_listener, floor_url) = listen().await?;
+        let (quiet_listener, quiet_url) = listen().await?;
         let trader = SimTrader::open(TRADER_APPID, TRADER_KEY, None).map_err(|e| e.to_string())?;
         let clock = SharedClock::system();
         let account = payprotocol_account("https://recharge.invalid");
@@ -97,11 +101,14 @@ impl Scene {
         let parameters = parameters.map(|(name, value)| (name.to_owned(), value)).into();
         let template = Template::read(TEMPLATE, &parameters, &aws_url);
         let template = template.map_err(|e| e.to_string())?;
-        let floor = EmbeddedAws::open(None, clock).map_err(|e| e.to_string())?;
+        let floor = EmbeddedAws::open(None, clock.clone()).map_err(|e| e.to_string())?;
+        let quiet = EmbeddedAws::open(None, clock).map_err(|e| e.to_string())?;
+        prepare(&quiet).await?;
         tokio::spawn(server::serve(aws, stack.ground.aws.clone()));
         tokio::spawn(server::serve(floor_listener, floor.clone()));
+        tokio::spawn(server::serve(quiet_listener, quiet));
         tokio::spawn(trader::serve(provider, trader));
-        let scene = Scene { stack, template, aws_url, floor, floor_url };
+        let scene = Scene { stack, template, aws_url, floor, floor_url, quiet_url };
         scene.prepare().await?;
         Ok(scene)
     }
