@@ -272,7 +272,8 @@ fn sheet(steps: &[Step], idle: &Step, timed: &Value) -> String {
     listed.extend(prices::ALL.map(|price| row([price.what, price.listed, price.page])));
     format!(
         "**{} dollars a million recharges**, from create to delivered notification.\n\n{}\n{}\n\
-         The poller's {TICKS_A_MONTH} idle runs a month cost {} dollars, however many recharges there are.\n\n\
+         The poller's {TICKS_A_MONTH} idle runs a month cost {} dollars, however many recharges there are; the audit\n\
+         of the books (`AuditPage`) comes on top.\n\n\
          Counted in one run of the bundle in this process; CPU time and log bytes are those of the \
          released bootstraps.\nBilled time is CPU × {MB_A_CORE} ÷ {MEMORY_MB}, the share of a core at \
          {MEMORY_MB} MB, and the waiting, one request after the\nother. Assumed, because this machine has no \
