@@ -174,13 +174,16 @@ async fn one(
                 _ => {}
             }
             // A redelivery finds the work done, but perhaps not the announcement.
-            let age = match message {
+            // One driven back from the dead letters counts its receives from one; a decision comes rarely, and
+            // twice only where something has failed.
+            let is_old = match message {
                 WorkMessage::Settlement(message) => {
-                    deps.clock.now().since(message.evidence.observed_at)
+                    let age = deps.clock.now().since(message.evidence.observed_at);
+                    age > FIRST_DELIVERY_WITHIN
                 }
-                WorkMessage::Resolution(_) => FIRST_DELIVERY_WITHIN,
+                WorkMessage::Resolution(_) => true,
             };
-            let comes_again = receives > 1 || age > FIRST_DELIVERY_WITHIN;
+            let comes_again = receives > 1 || is_old;
             let again: Vec<_> =
                 found.into_iter().filter(|_| comes_again && !bug::is(Bug::M9)).collect();
             if !again.is_empty() && outcome == Outcome::AlreadyDone {
