@@ -15,7 +15,9 @@ ROLES = {
         "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
     },
     "CallbackWorker": {
-        "Table": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"},
+        "Table": {
+            "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem",
+        },
         "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
         "SettlementQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
         "SettlementDeadLetters": {"sqs:SendMessage"},

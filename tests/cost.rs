@@ -149,6 +149,32 @@ fn the_main_job_costs_what_the_architecture_says() {
     });
 }
 
+#[test]
+fn a_batch_reads_its_orders_together_and_hands_its_notices_over_together() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for n in 0..10 {
+            let created = world.create("u_1", MINOR, &format!("k-{n}")).await;
+            let callback = world.pay(created.json["orderId"].as_str().unwrap(), None);
+            world.deliver(&callback).await;
+        }
+        let faults = Faults::none(world.clock().clone());
+        let functions = world.instance(&faults, 3);
+        assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(10));
+        let bill = Bill::of(&faults);
+        bill.print("ten settlements in a batch, with the merchant's settings");
+        let made =
+            |call: &str| bill.table.iter().filter(|entry| entry.call.ends_with(call)).count();
+        let all = (made("BatchGetItem"), made("Query"), made("TransactWriteItems"));
+        assert_eq!((all, bill.table.len()), ((1, 1, 10), 12), "{:#?}", bill.table);
+        assert_eq!((bill.writes(), bill.read_halves()), (80, 22), "{:#?}", bill.table);
+        assert_eq!(bill.queue(), 1, "{:#?}", bill.all);
+        assert_eq!(world.stack.notify_batch(0).await, Ok(10));
+        let books = world.books();
+        assert_eq!((books.credits.len(), books.violations()), (10, Vec::<String>::new()));
+    });
+}
+
 /// A run with nothing due reads the index, and the one row that says how far a provider's list was read,
 /// whatever else is in the table.
 async fn poller(world: &World, run: impl Fn() -> (Functions, Faults)) {

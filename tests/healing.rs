@@ -120,7 +120,7 @@ fn an_expiry_whose_announcement_was_lost_is_told_however_late_the_next_look_is()
         create(&world, "k-1").await;
         world.pass(1_860).await;
         let dies = Faults::new(world.clock().clone(), |call| match call.operation.as_str() {
-            "SendMessage" => Fault::CrashBefore,
+            "SendMessageBatch" => Fault::CrashBefore,
             _ => Fault::None,
         });
         let functions = world.instance(&dies, 1);
@@ -144,7 +144,7 @@ fn a_credit_whose_announcement_was_lost_is_told_when_its_message_returns_from_th
         let queue = aws.queues().view(&world.stack.names.settlement).unwrap();
         let body = queue.messages[0].body.clone();
         let dies = Faults::new(world.clock().clone(), |call| match call.operation.as_str() {
-            "SendMessage" => Fault::CrashBefore,
+            "SendMessageBatch" => Fault::CrashBefore,
             _ => Fault::None,
         });
         let functions = world.instance(&dies, 1);

@@ -716,7 +716,7 @@ fn a_payment_that_its_order_has_no_room_to_name_comes_again() {
             mode: recharge_shared::domain::Mode::Live,
             clock: world.clock(),
         };
-        let again = settle(context, &paid(&world, &order, "p-20", MINOR)).await;
+        let again = settle(context, &paid(&world, &order, "p-20", MINOR), None).await;
         assert!(again.is_ok());
     });
 }

@@ -391,7 +391,7 @@ pub fn parse_fault(text: &str) -> Result<NamedFault, NotUnderstood> {
         "store.update" => vec!["dynamodb.UpdateItem"],
         "store.transact" | "worker.credit" => vec!["dynamodb.TransactWriteItems"],
         // Whoever sends: the webhook to the settlement queue, the worker to the notifications.
-        "queue.send" | "outbox.relay" => vec!["sqs.SendMessage"],
+        "queue.send" | "outbox.relay" => vec!["sqs.SendMessage", "sqs.SendMessageBatch"],
         "secrets" => vec!["secrets"],
         "notify.mark" => vec!["dynamodb.UpdateItem"],
         _ => return Err(unknown()),

@@ -1,5 +1,6 @@
 //! Batches from the settlement queue: each record decoded and settled by itself, failures reported
-//! per record. A record that cannot be handled goes to the dead letters with the reason, after some tries;
+//! per record. The orders are read together, and the notices go to their queue together.
+//! A record that cannot be handled goes to the dead letters with the reason, after some tries;
 //! one whose turn it was while the table was away stays in the queue, however long that takes.
 
 use std::collections::BTreeMap;
@@ -10,15 +11,15 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
 use recharge_shared::app::merchants::Merchants;
-use recharge_shared::app::notify::announce;
+use recharge_shared::app::notify::news;
 use recharge_shared::app::resolve::resolve;
 use recharge_shared::app::settle::{Context, Outcome, Policies, Settlement, settle};
 use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
-use recharge_shared::domain::{Mode, TraceId};
+use recharge_shared::domain::{Mode, Order, OrderId, TraceId};
 use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::Providers;
-use recharge_shared::queue::{DeadLetters, NotificationQueue, Undecodable, WorkMessage};
+use recharge_shared::queue::{DeadLetters, NotificationQueue, Outgoing, Undecodable, WorkMessage};
 use recharge_shared::sometimes::sometimes;
 use recharge_shared::store::{Store, StoreError};
 use recharge_shared::xray::{self, TraceHeader};
@@ -58,32 +59,89 @@ pub struct Deps {
 
 /// Handles one batch; the answer names exactly the records that must come again.
 pub async fn handle(deps: &Deps, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
-    // Orders side by side, the records of one order one after the other: they would only race.
-    let mut by_order: BTreeMap<String, Vec<Record<'_>>> = BTreeMap::new();
-    for (position, message) in event.payload.records.iter().enumerate() {
-        let decoded = WorkMessage::decode(message.body.as_deref().unwrap_or(""));
-        let order = match &decoded {
-            Ok(WorkMessage::Settlement(decoded)) if decoded.evidence.order_id.is_some() => {
-                decoded.evidence.order_text().to_owned()
-            }
-            _ => position.to_string(),
-        };
-        by_order.entry(order).or_default().push(Record { position, message, decoded });
-    }
-    let groups = by_order.into_values().map(|records| one_order(deps, records));
-    let settled = deps.metrics.collect(deps.clock.as_ref(), join_all(groups)).await;
-    let mut failed: Vec<_> = settled.into_iter().flatten().collect();
-    failed.sort_unstable_by_key(|(position, _)| *position);
+    let work = batch(deps, &event.payload.records);
+    let mut failed = deps.metrics.collect(deps.clock.as_ref(), work).await;
+    failed.sort_unstable();
+    failed.dedup();
     let mut response = SqsBatchResponse::default();
-    for (_, id) in failed {
+    for position in failed {
         // Without an identifier the whole batch has to come again: an empty one would delete it all.
-        let id = id.filter(|id| !id.is_empty());
+        let id = event.payload.records[position].message_id.clone().filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| Error::from("a record without messageId failed"))?;
         let mut failure = BatchItemFailure::default();
         failure.item_identifier = id;
         response.batch_item_failures.push(failure);
     }
     Ok(response)
+}
+
+/// Settles the records, and hands over what the merchants must hear of; the positions of those that must
+/// come again.
+async fn batch(deps: &Deps, records: &[SqsMessage]) -> Vec<usize> {
+    // Orders side by side, the records of one order one after the other: they would only race.
+    let mut by_order: BTreeMap<String, Vec<Record<'_>>> = BTreeMap::new();
+    let mut ids = Vec::new();
+    for (position, message) in records.iter().enumerate() {
+        let decoded = WorkMessage::decode(message.body.as_deref().unwrap_or(""));
+        let order = match &decoded {
+            Ok(WorkMessage::Settlement(decoded)) => decoded.evidence.order_id.clone(),
+            _ => None,
+        };
+        let group = order.as_ref().map_or(position.to_string(), OrderId::to_string);
+        by_order.entry(group).or_default().push(Record { position, message, decoded });
+        ids.extend(order);
+    }
+    let mut read = read_together(deps, ids).await;
+    let groups = by_order.into_iter().map(|(order, records)| {
+        let read = read.remove(&order);
+        one_order(deps, records, read)
+    });
+    let groups: Vec<Done> = join_all(groups).await;
+    let mut failed: Vec<_> = groups.iter().flat_map(|done| &done.failed).copied().collect();
+    let news: Vec<News> = groups.into_iter().flat_map(|done| done.news).collect();
+    failed.extend(hand_over(deps, news).await);
+    failed
+}
+
+/// The orders of a batch in one request: cheaper than one each. What is not found here is read by itself, and
+/// says by itself what is wrong.
+async fn read_together(deps: &Deps, mut ids: Vec<OrderId>) -> BTreeMap<String, Order> {
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() < 2 {
+        return BTreeMap::new();
+    }
+    match deps.store.orders(&ids).await {
+        Ok(read) => read.into_iter().map(|order| (order.id.to_string(), order)).collect(),
+        Err(error) => {
+            sometimes("worker: the orders of a batch not read together");
+            tracing::warn!(%error, "orders not read together");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// What merchants must hear of a record's order; the record comes again if they do not.
+struct News {
+    position: usize,
+    message: Outgoing,
+}
+
+/// Hands the notices of a batch over; the positions of the records whose notices the queue does not have.
+async fn hand_over(deps: &Deps, news: Vec<News>) -> Vec<usize> {
+    let (positions, outgoing): (Vec<usize>, Vec<Outgoing>) =
+        news.into_iter().map(|News { position, message }| (position, message)).unzip();
+    let sent = deps.notifications.send_each(&outgoing).await;
+    let mut failed = Vec::new();
+    for ((position, outgoing), sent) in positions.into_iter().zip(outgoing).zip(sent) {
+        if let Err(error) = sent {
+            sometimes("worker: a notice not handed over");
+            let (trace, order) = (outgoing.message.trace.as_str(), outgoing.message.order.as_str());
+            tracing::warn!(trace, order, %error, "notice not handed over yet");
+            failed.push(position);
+        }
+    }
+    failed
 }
 
 struct Record<'a> {
@@ -100,9 +158,18 @@ enum Undone {
     Hopeless(String),
 }
 
-/// Settles the records of one order; gives back those that must come again.
-async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<String>)> {
-    let mut failed = Vec::new();
+/// What became of the records of one order.
+#[derive(Default)]
+struct Done {
+    /// Those that must come again.
+    failed: Vec<usize>,
+    /// Of those that are done but for this.
+    news: Vec<News>,
+}
+
+/// Settles the records of one order; `read` is the order as it was just now, for the first of them.
+async fn one_order(deps: &Deps, records: Vec<Record<'_>>, mut read: Option<Order>) -> Done {
+    let mut done = Done::default();
     for Record { position, message, decoded } in records {
         let settled = match decoded {
             Ok(decoded) => {
@@ -113,31 +180,36 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>) -> Vec<(usize, Option<
                 let header = TraceHeader::of_message(&message.attributes);
                 let xray = header.as_ref().map(TraceHeader::root);
                 let span = tracing::error_span!("message", trace = trace.as_str(), xray);
-                let work = one(deps, (&decoded, trace), receives(message)).instrument(span);
-                xray::under(header, work).await
+                let work = one(deps, (&decoded, trace), receives(message), read.take());
+                xray::under(header, work.instrument(span)).await
             }
             Err(undecodable) => Err(Undone::Hopeless(format!("undecodable: {}", undecodable.0))),
         };
-        let given_up = match &settled {
-            Ok(()) => continue,
+        let given_up = match settled {
+            Ok(news) => {
+                done.news.extend(news.into_iter().map(|message| News { position, message }));
+                continue;
+            }
             Err(Undone::NotNow) => false,
-            Err(Undone::Hopeless(reason)) => give_up(deps, message, reason).await,
+            Err(Undone::Hopeless(reason)) => give_up(deps, message, &reason).await,
         };
         if given_up {
             sometimes("worker: gave a message up");
         } else if !bug::is(Bug::M4) {
             sometimes("worker: put a message off");
-            failed.push((position, message.message_id.clone()));
+            done.failed.push(position);
         }
     }
-    failed
+    done
 }
 
+/// Settles one record; gives what the merchants must hear of.
 async fn one(
     deps: &Deps,
     (message, trace): (&WorkMessage, &TraceId),
     receives: u32,
-) -> Result<(), Undone> {
+    read: Option<Order>,
+) -> Result<Vec<Outgoing>, Undone> {
     let context = Context {
         store: &deps.store,
         policies: &deps.policies,
@@ -149,7 +221,7 @@ async fn one(
     let (settled, what) = match message {
         WorkMessage::Settlement(message) => {
             let order = message.evidence.order_text();
-            (settle(context, message).await, format!("settlement message for order {order}"))
+            (settle(context, message, read).await, format!("settlement message for order {order}"))
         }
         WorkMessage::Resolution(message) => {
             let review = &message.review;
@@ -162,7 +234,7 @@ async fn one(
     match settled {
         Ok(settlement) => {
             count(deps, message, &settlement);
-            let Settlement { outcome, announce: news, found } = settlement;
+            let Settlement { outcome, announce: announced, found } = settlement;
             let reason = match outcome {
                 Outcome::Parked(reason) => reason.as_str(),
                 _ => "",
@@ -189,12 +261,8 @@ async fn one(
             if !again.is_empty() && outcome == Outcome::AlreadyDone {
                 sometimes("worker: announced once more");
             }
-            for order in news.into_iter().chain(again) {
-                if !announce(&deps.notifications, &order, trace).await {
-                    return Err(Undone::NotNow);
-                }
-            }
-            Ok(())
+            let messages = announced.into_iter().chain(again);
+            Ok(messages.flat_map(|order| news(&order, trace)).map(Outgoing::new).collect())
         }
         Err(error) => {
             tracing::warn!(%error, "{what} put off");

@@ -117,7 +117,7 @@ async fn hand_over(
         made: u32::try_from(row.planned()).unwrap_or(u32::MAX),
         again: false,
     };
-    let sent = context.notifications.send(&message).await;
+    let sent = context.notifications.send(message).await;
     sent.map(|()| true).map_err(|error| StoreError::Busy(error.to_string()))
 }
 

@@ -244,23 +244,28 @@ fn bounded(mut text: String) -> String {
     text
 }
 
-/// Hands the notices of an order over whose latest was just committed, the earlier ones too: theirs may
+/// The messages about an order's notices, its latest just committed; about the earlier ones too: theirs may
 /// have been lost between commit and queue, and a settled order is not looked at again. A second copy does
-/// nothing. What is not handed over is found by the message's redelivery or by the poller.
+/// nothing.
+pub fn news(order: &Order, trace: &TraceId) -> Vec<NotificationMessage> {
+    let message = |notice: Notice| NotificationMessage {
+        trace: trace.clone(),
+        order: order.id.clone(),
+        sequence: notice.sequence,
+        made: 0,
+        again: false,
+    };
+    order.notices().into_iter().map(message).collect()
+}
+
+/// Hands an order's [`news`] over; whether all of them are. What is not is found by the message's redelivery
+/// or by the poller.
 pub async fn announce(queue: &NotificationQueue, order: &Order, trace: &TraceId) -> bool {
-    let mut all_sent = true;
-    for notice in order.notices() {
-        let message = NotificationMessage {
-            trace: trace.clone(),
-            order: order.id.clone(),
-            sequence: notice.sequence,
-            made: 0,
-            again: false,
-        };
-        if let Err(error) = queue.send(&message).await {
-            tracing::warn!(order = order.id.as_str(), %error, "notice not handed over yet");
-            all_sent = false;
+    match queue.send_all(news(order, trace)).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(order = order.id.as_str(), %error, "notices not handed over yet");
+            false
         }
     }
-    all_sent
 }

@@ -68,7 +68,7 @@ pub async fn resend_latest(context: Context<'_>, id: &OrderId) -> Result<Notice,
         let message = format!("the notification was sent again {ASKED_MAX} times already");
         return Err(ApiError::new(ErrorCode::Conflict, message));
     }
-    context.queue.send(&message(context, id, notice.sequence)).await?;
+    context.queue.send(message(context, id, notice.sequence)).await?;
     Ok(notice)
 }
 
@@ -111,8 +111,9 @@ async fn page_again(context: Context<'_>, all: bool, found: &[Listed]) -> Result
             }
         }
     }
-    context.queue.send_all(&messages).await?;
-    Ok(messages.len())
+    let resent = messages.len();
+    context.queue.send_all(messages).await?;
+    Ok(resent)
 }
 
 async fn is_wanted(store: &Store, all: bool, listed: &Listed) -> Result<bool, StoreError> {

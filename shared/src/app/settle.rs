@@ -117,18 +117,20 @@ impl Settlement {
     }
 }
 
-/// Applies one message.
+/// Applies one message. `read` is its order, if that was just read.
 pub async fn settle(
     context: Context<'_>,
     message: &SettlementMessage,
+    mut read: Option<Order>,
 ) -> Result<Settlement, StoreError> {
     let Context { store, clock, .. } = context;
     let evidence = &message.evidence;
     let mut confirmed = false;
     for race in 0..RACES_MAX {
-        let found = match &evidence.order_id {
-            Some(id) => store.order(id).await?,
-            None => None,
+        let found = match (read.take(), &evidence.order_id) {
+            (Some(order), _) => Some(order),
+            (None, Some(id)) => store.order(id).await?,
+            (None, None) => None,
         };
         let Some(seen) = seen_in(context.mode, found.as_ref(), evidence) else {
             return Ok(Settlement::plain(Outcome::OtherMode));

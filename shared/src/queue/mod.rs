@@ -3,7 +3,7 @@
 
 mod notification;
 
-pub use notification::{NotificationMessage, NotificationQueue};
+pub use notification::{NotificationMessage, NotificationQueue, Outgoing};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
@@ -19,7 +19,7 @@ use crate::domain::{
     Currency, Deposit, Dust, Evidence, EvidenceKind, Money, OrderId, ProviderName, ReviewId,
     Source, Timestamp, TraceId, UserMark, shadow,
 };
-use crate::xray;
+use crate::xray::{self, TraceHeader};
 
 /// The version of the message that this code writes; it reads this one only. A member more is no new
 /// version: functions of two releases share the queue while one replaces the other.
@@ -240,8 +240,8 @@ fn optional<T>(
 }
 
 /// The X-Ray trace of the work that sends a message, so that the worker's part joins it.
-fn trace_attribute() -> Option<SystemAttributes> {
-    let header = xray::current()?.to_string();
+fn trace_attribute(header: Option<&TraceHeader>) -> Option<SystemAttributes> {
+    let header = header?.to_string();
     let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header);
     Some([(SystemAttribute::AwsTraceHeader, value.build().ok()?)].into())
 }
@@ -273,7 +273,8 @@ impl SettlementQueue {
 
     async fn send_body(&self, body: String) -> Result<(), NotConfirmed> {
         let request = self.client.send_message().queue_url(&self.url);
-        let request = request.set_message_system_attributes(trace_attribute());
+        let attribute = trace_attribute(xray::current().as_ref());
+        let request = request.set_message_system_attributes(attribute);
         let sent = request.message_body(body).send().await;
         sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
     }
@@ -300,7 +301,8 @@ impl DeadLetters {
             .build()
             .map_err(|_| NotConfirmed("attribute".to_owned()))?;
         let request = self.client.send_message().queue_url(&self.url).message_body(body);
-        let request = request.set_message_system_attributes(trace_attribute());
+        let attribute = trace_attribute(xray::current().as_ref());
+        let request = request.set_message_system_attributes(attribute);
         let sent = request.message_attributes("reason", reason).send().await;
         sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
     }

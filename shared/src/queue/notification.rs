@@ -4,11 +4,12 @@
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::{NotConfirmed, Undecodable, trace_attribute};
 use crate::domain::{OrderId, TraceId};
+use crate::xray::{self, TraceHeader};
 
 const VERSION: u32 = 1;
 
@@ -73,6 +74,21 @@ impl NotificationMessage {
     }
 }
 
+/// A message with the X-Ray trace of the work that made it, whoever sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The message.
+    pub message: NotificationMessage,
+    header: Option<TraceHeader>,
+}
+
+impl Outgoing {
+    /// The message, caused by the work that this is called in.
+    pub fn new(message: NotificationMessage) -> Outgoing {
+        Outgoing { message, header: xray::current() }
+    }
+}
+
 /// The queue that feeds the notifier.
 #[derive(Debug, Clone)]
 pub struct NotificationQueue {
@@ -87,33 +103,49 @@ impl NotificationQueue {
     }
 
     /// Hands a message over; `Ok` means that the queue has it.
-    pub async fn send(&self, message: &NotificationMessage) -> Result<(), NotConfirmed> {
-        let request = self.client.send_message().queue_url(&self.url);
-        let request = request.set_message_system_attributes(trace_attribute());
-        let sent = request.message_body(message.encode()).send().await;
-        sent.map(|_| ()).map_err(|error| refused(error.code()))
+    pub async fn send(&self, message: NotificationMessage) -> Result<(), NotConfirmed> {
+        self.send_all(vec![message]).await
     }
 
     /// Hands many messages over; `Ok` means that the queue has all of them.
-    pub async fn send_all(&self, messages: &[NotificationMessage]) -> Result<(), NotConfirmed> {
-        let batches = messages.chunks(BATCH_MAX).map(|batch| self.send_batch(batch));
-        try_join_all(batches).await.map(drop)
+    pub async fn send_all(&self, messages: Vec<NotificationMessage>) -> Result<(), NotConfirmed> {
+        let outgoing: Vec<_> = messages.into_iter().map(Outgoing::new).collect();
+        self.send_each(&outgoing).await.into_iter().collect()
     }
 
-    async fn send_batch(&self, messages: &[NotificationMessage]) -> Result<(), NotConfirmed> {
-        let entry = |(number, message): (usize, &NotificationMessage)| {
+    /// Hands many messages over, ten in a request; what became of each, in their order.
+    pub async fn send_each(&self, outgoing: &[Outgoing]) -> Vec<Result<(), NotConfirmed>> {
+        let batches = outgoing.chunks(BATCH_MAX).map(async |batch| {
+            let sent = self.send_batch(batch).await;
+            sent.unwrap_or_else(|error| vec![Err(error); batch.len()])
+        });
+        join_all(batches).await.into_iter().flatten().collect()
+    }
+
+    async fn send_batch(
+        &self,
+        outgoing: &[Outgoing],
+    ) -> Result<Vec<Result<(), NotConfirmed>>, NotConfirmed> {
+        let entry = |(number, Outgoing { message, header }): (usize, &Outgoing)| {
             let entry = SendMessageBatchRequestEntry::builder().id(number.to_string());
-            let entry = entry.set_message_system_attributes(trace_attribute());
+            let entry = entry.set_message_system_attributes(trace_attribute(header.as_ref()));
             entry.message_body(message.encode()).build()
         };
-        let entries = messages.iter().enumerate().map(entry).collect::<Result<_, _>>();
+        let entries = outgoing.iter().enumerate().map(entry).collect::<Result<_, _>>();
         let entries = entries.map_err(|_| refused(Some("entry")))?;
         let request = self.client.send_message_batch().queue_url(&self.url);
         let sent = request.set_entries(Some(entries)).send().await;
-        match sent.map_err(|error| refused(error.code()))?.failed().first() {
-            None => Ok(()),
-            Some(failed) => Err(refused(Some(failed.code()))),
-        }
+        let sent = sent.map_err(|error| refused(error.code()))?;
+        let result = |number: usize| {
+            let number = number.to_string();
+            match sent.failed().iter().find(|failed| failed.id() == number) {
+                Some(failed) => Err(refused(Some(failed.code()))),
+                // Only what the queue says it has.
+                None if sent.successful().iter().any(|sent| sent.id() == number) => Ok(()),
+                None => Err(refused(None)),
+            }
+        };
+        Ok((0..outgoing.len()).map(result).collect())
     }
 }
 
@@ -123,7 +155,76 @@ fn refused(code: Option<&str>) -> NotConfirmed {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+    use aws_smithy_runtime_api::client::http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+        SharedHttpConnector,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+    use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+    use aws_smithy_types::body::SdkBody;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// Takes the first message of a request, refuses the second and says nothing about the others.
+    #[derive(Debug, Clone, Copy)]
+    struct TakesTheFirst;
+
+    impl HttpConnector for TakesTheFirst {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+            let id = |entry: usize| body["Entries"][entry]["Id"].clone();
+            let failed = json!({"Id": id(1), "SenderFault": false, "Code": "InternalError"});
+            let body = json!({
+                "Successful": [{"Id": id(0), "MessageId": "m-1", "MD5OfMessageBody": "md5"}],
+                "Failed": if id(1).is_null() { json!([]) } else { json!([failed]) },
+            });
+            let body = SdkBody::from(body.to_string());
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), body)))
+        }
+    }
+
+    impl HttpClient for TakesTheFirst {
+        fn http_connector(
+            &self,
+            _: &HttpConnectorSettings,
+            _: &RuntimeComponents,
+        ) -> SharedHttpConnector {
+            SharedHttpConnector::new(*self)
+        }
+    }
+
+    #[tokio::test]
+    async fn each_message_is_told_by_itself_what_became_of_it() {
+        let config = aws_sdk_sqs::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static("us-east-1"))
+            .credentials_provider(Credentials::new("AKID", "secret", None, None, "test"))
+            .http_client(SharedHttpClient::new(TakesTheFirst));
+        let client = Client::from_conf(config.build());
+        let queue = NotificationQueue::new(client, "https://queue.test/1".to_owned());
+        let message = |sequence| NotificationMessage {
+            trace: TraceId::parse("t-1").unwrap(),
+            order: OrderId::parse("R0123456789ABCDEFGHJKMNPQR").unwrap(),
+            sequence,
+            made: 0,
+            again: false,
+        };
+        // Of twelve messages two requests are made; the first of each is taken.
+        let outgoing: Vec<_> = (0..12).map(|n| Outgoing::new(message(n))).collect();
+        let sent = queue.send_each(&outgoing).await;
+        let taken: Vec<_> = (0..sent.len()).filter(|n| sent[*n].is_ok()).collect();
+        assert_eq!((sent.len(), taken), (12, vec![0, 10]));
+        assert_eq!(sent[1], Err(refused(Some("InternalError"))));
+        assert_eq!(sent[2], Err(refused(None)), "what is not said to be taken is not taken");
+        assert_eq!(queue.send(message(0)).await, Ok(()));
+        assert_eq!(
+            queue.send_all((0..2).map(message).collect()).await,
+            Err(sent[1].clone().unwrap_err())
+        );
+        assert_eq!(queue.send_each(&[]).await, Vec::new());
+    }
 
     #[test]
     fn messages_read_back_and_others_are_refused() {

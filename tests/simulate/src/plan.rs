@@ -161,11 +161,12 @@ const SERVICES: [Service; 4] =
     [Service::DynamoDb, Service::Sqs, Service::Secrets, Service::Provider];
 
 /// Operations that may be the only ones to suffer.
-const SITES: [&str; 7] = [
+const SITES: [&str; 8] = [
     "TransactWriteItems",
     "UpdateItem",
     "PutItem",
     "SendMessage",
+    "SendMessageBatch",
     "TraderRechargeorder",
     "OrderList",
     "Query",

@@ -83,9 +83,11 @@ pub const EXPECTED: &[&str] = &[
     "transaction: contended",
     "transaction: contended beside a refusal",
     "webhook: the queue refused",
+    "worker: a notice not handed over",
     "worker: announced once more",
     "worker: gave a message up",
     "worker: put a message off",
+    "worker: the orders of a batch not read together",
 ];
 
 /// The expected points that were not reached.
