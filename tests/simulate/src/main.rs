@@ -30,6 +30,10 @@ use recharge_shared::bug::{self, Bug};
 use crate::plan::Mode;
 use crate::run::{Outcome, run};
 
+// A fifth of a run is allocating.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Plays seeds and checks what must hold.
 #[derive(Debug, Clone, Parser)]
 struct Arguments {
