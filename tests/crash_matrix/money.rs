@@ -9,7 +9,7 @@ use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
 use recharge_local::sim::payprotocol::Transfer;
 use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_CALLBACK_PATH};
-use recharge_shared::domain::{AmountPolicy, Merchant, MerchantPolicy};
+use recharge_shared::domain::{AmountPolicy, EvidenceKind, Merchant, MerchantPolicy};
 use recharge_tests::World;
 use recharge_tests::matrix::{BOTH, Matrix, Outcome, Plan, matrix, met};
 use recharge_tests::sites::Site;
@@ -34,6 +34,8 @@ pub enum Flow {
     LastPart,
     /// Time runs out while a part is there.
     PartExpires,
+    /// The provider gives the order up while a part is there.
+    PartDeclined,
     /// A second payment, credited by the merchant's rule with an order of its own.
     SecondPayment,
     /// A person credits a parked payment; who asks again until it is heard.
@@ -43,13 +45,14 @@ pub enum Flow {
 }
 
 impl Flow {
-    const ALL: [Flow; 9] = [
+    const ALL: [Flow; 10] = [
         Flow::Addresses,
         Flow::Deposit,
         Flow::Sweep,
         Flow::FirstPart,
         Flow::LastPart,
         Flow::PartExpires,
+        Flow::PartDeclined,
         Flow::SecondPayment,
         Flow::Decide,
         Flow::Move,
@@ -57,7 +60,9 @@ impl Flow {
 
     const fn amount(self) -> AmountPolicy {
         match self {
-            Flow::FirstPart | Flow::LastPart | Flow::PartExpires => AmountPolicy::Accumulate,
+            Flow::FirstPart | Flow::LastPart | Flow::PartExpires | Flow::PartDeclined => {
+                AmountPolicy::Accumulate
+            }
             _ => AmountPolicy::Exact,
         }
     }
@@ -92,6 +97,7 @@ async fn set(flow: Flow, world: &World) -> Scene {
         Flow::FirstPart
         | Flow::LastPart
         | Flow::PartExpires
+        | Flow::PartDeclined
         | Flow::SecondPayment
         | Flow::Decide
         | Flow::Move => {
@@ -99,7 +105,9 @@ async fn set(flow: Flow, world: &World) -> Scene {
         }
     }
     match flow {
-        Flow::LastPart | Flow::PartExpires => arrive(world, &scene.order, "p-1", PART).await,
+        Flow::LastPart | Flow::PartExpires | Flow::PartDeclined => {
+            arrive(world, &scene.order, "p-1", PART).await;
+        }
         Flow::SecondPayment | Flow::Decide => arrive(world, &scene.order, "p-1", MINOR).await,
         Flow::Move => arrive(world, &scene.order, "p-1", PART).await,
         _ => {}
@@ -115,6 +123,7 @@ async fn set(flow: Flow, world: &World) -> Scene {
         Flow::FirstPart => enqueue(world, &scene.order, "p-1", usdt(PART)).await,
         Flow::LastPart => enqueue(world, &scene.order, "p-2", usdt(MINOR - PART)).await,
         Flow::SecondPayment => enqueue(world, &scene.order, "p-2", usdt(MINOR)).await,
+        Flow::PartDeclined => enqueue(world, &scene.order, "d-1", EvidenceKind::Declined).await,
         _ => {}
     }
     scene
@@ -165,7 +174,7 @@ async fn act(flow: Flow, world: &World, scene: &Scene, functions: &Functions) {
         Flow::Decide | Flow::Move => {
             world.send_to(functions, &decision(flow, world, scene)).await;
         }
-        Flow::FirstPart | Flow::LastPart | Flow::SecondPayment => {}
+        Flow::FirstPart | Flow::LastPart | Flow::PartDeclined | Flow::SecondPayment => {}
     }
     let _ = world.stack.settle_batch_with(functions, 0).await;
     let _ = world.stack.notify_batch_with(functions, 0).await;
@@ -216,6 +225,7 @@ async fn recover(flow: Flow, world: &World, scene: &Scene) -> Vec<String> {
     let wanted = match flow {
         Flow::FirstPart => "PENDING paid_under",
         Flow::PartExpires => "REVIEW paid_under",
+        Flow::PartDeclined => "REVIEW provider_declined",
         Flow::Move => "FAILED manual",
         _ => "SUCCESS paid_exact",
     };
@@ -237,7 +247,7 @@ fn check(flow: Flow, world: &World) -> Vec<String> {
         Flow::Addresses | Flow::Deposit | Flow::Sweep => (1, 1, 0, 0, MINOR),
         Flow::FirstPart => (1, 0, 1, 0, 0),
         Flow::LastPart => (1, 1, 1, 0, MINOR),
-        Flow::PartExpires => (1, 0, 1, 1, 0),
+        Flow::PartExpires | Flow::PartDeclined => (1, 0, 1, 1, 0),
         Flow::SecondPayment => (2, 2, 0, 0, 2 * MINOR),
         Flow::Decide => (2, 2, 0, 1, 2 * MINOR),
         Flow::Move => (2, 1, 0, 1, PART),

@@ -9,7 +9,7 @@ use super::evidence::{Evidence, EvidenceKind, Source};
 use super::ids::{MerchantId, OrderId, UserId, UserMark};
 use super::ledger::Entry;
 use super::money::Money;
-use super::order::{Change, Order, OrderBooks, PAYMENTS_MAX, Payment, PaymentFate};
+use super::order::{Change, Order, OrderBooks, PAYMENTS_MAX, Payment, PaymentFate, Transition};
 use super::policy::{AmountPolicy, Disposal, Policy};
 use super::state::{OrderEvent, OrderState, Reason, Step};
 use super::time::Timestamp;
@@ -571,6 +571,10 @@ fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
             Decision::Decline { order: Box::new(next) }
         }
         Step::AlreadyDone => Decision::AlreadyDone,
+        // The same statement, which has put the order into review with the part of its money.
+        Step::Refuse if order.history.last().is_some_and(|last| by(last, evidence)) => {
+            Decision::AlreadyDone
+        }
         // A person should know that the provider takes back what it had confirmed; an order that
         // ended without money just ends.
         Step::Refuse if matches!(order.state, OrderState::Success | OrderState::Review) => {
@@ -578,6 +582,11 @@ fn declined(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
         }
         Step::Refuse => Decision::AlreadyDone,
     }
+}
+
+/// Whether the transition was made because of `evidence`.
+fn by(transition: &Transition, evidence: &Evidence) -> bool {
+    transition.evidence.as_ref() == Some(&evidence.identity())
 }
 
 fn change(evidence: &Evidence, reason: Option<Reason>, at: Timestamp) -> Change<'static> {
@@ -763,6 +772,24 @@ mod tests {
             check(state, &declined, EXACT, "done");
         }
         check(OrderState::Review, &declined, EXACT, "parked:declined_late");
+    }
+
+    #[test]
+    fn a_decline_of_a_part_puts_the_order_into_review_once() {
+        let policy = Policy { amount: AmountPolicy::Accumulate, ..EXACT };
+        let Decision::Part { order: part, .. } =
+            apply(&order(OrderState::Pending), &paid(1), policy, NOW)
+        else {
+            panic!("waits")
+        };
+        let declined = evidence(EvidenceKind::Declined);
+        let Decision::Hold { order: held, reason } = apply(&part, &declined, policy, NOW) else {
+            panic!("a person decides")
+        };
+        assert_eq!((held.state, reason), (OrderState::Review, ParkReason::Incomplete));
+        assert_eq!(told(&apply(&held, &declined, policy, NOW)), "done");
+        let another = Evidence { payment_id: "other".to_owned(), ..declined };
+        assert_eq!(told(&apply(&held, &another, policy, NOW)), "parked:declined_late");
     }
 
     #[test]
