@@ -9,12 +9,15 @@ use crate::clock::Clock;
 use crate::domain::{Evidence, Timestamp, TraceId};
 use crate::providers::{Answer, Provider};
 use crate::queue::{SettlementMessage, SettlementQueue};
+use crate::sometimes::sometimes;
 use crate::store::{Store, StoreError};
 
 /// How far before the cursor each window begins: the provider may list late what it dates early.
 const OVERLAP: Duration = Duration::from_secs(300);
 /// The longest window that is asked for at once.
 const WINDOW_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// The most windows that one run reads on: a fortnight. After a longer pause the next run goes on.
+const WINDOWS_MAX: usize = 56;
 /// How far back the first sweep of an account begins: its addresses were given out by this deployment.
 const FIRST_LOOK_BACK: Duration = Duration::from_secs(3_600);
 /// How long ago a window ends that is read again, so that each moment is read once more after an hour, a
@@ -62,8 +65,11 @@ impl Sweep<'_> {
         let cursor = self.store.list_read_until(account.0, account.1).await?;
         let mut from = cursor.unwrap_or(now.minus(FIRST_LOOK_BACK)).minus(OVERLAP);
         let begun = from;
+        let mut windows = 0;
         while from < now {
-            if self.deadline <= Instant::now() {
+            windows += 1;
+            if windows > WINDOWS_MAX || self.deadline <= Instant::now() {
+                sometimes("sweep: goes on in the next run");
                 return Ok(Swept { unfinished: true, ..swept });
             }
             let until = from.plus(WINDOW_MAX).min(now);
