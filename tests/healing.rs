@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use recharge_local::aws::faults::{Fault, Faults, Service};
 use recharge_local::sim::receiver::SimReceiver;
@@ -176,5 +177,72 @@ fn a_document_that_was_mended_is_read_although_the_broken_one_is_the_version_bef
         }
         world.pass(61).await;
         assert_eq!(world.create("u_1", MINOR, "k-1").await.status, 201);
+    });
+}
+
+#[test]
+fn a_slow_record_holds_the_notices_of_the_others_up_for_half_a_second_at_most() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for n in 0..10 {
+            let order = create(&world, &format!("k-{n}")).await;
+            world.deliver(&world.pay(&order, None)).await;
+        }
+        // One of ten transactions gets no answer, is tried again, and the instance dies with it.
+        let transactions = AtomicU32::new(0);
+        let dies = Faults::new(world.clock().clone(), move |call| {
+            if call.operation != "TransactWriteItems" {
+                return Fault::None;
+            }
+            match transactions.fetch_add(1, Ordering::Relaxed) {
+                0 => Fault::RequestLost,
+                1..10 => Fault::None,
+                _ => Fault::CrashBefore,
+            }
+        });
+        let functions = world.instance(&dies, 3);
+        let batch = world.stack.settle_batch_with(&functions, 0);
+        assert_eq!(recharge_tests::world::until_crash(&dies, batch).await, None);
+        drop(functions);
+        assert_eq!(world.books().credits.len(), 9);
+        assert_eq!(world.stack.notification_depth().visible, 9);
+        world.pass(200).await;
+        world.settle().await;
+        world.notify().await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_refused_notice_brings_its_own_record_again_and_no_other() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for n in 0..10 {
+            let order = create(&world, &format!("k-{n}")).await;
+            world.deliver(&world.pay(&order, None)).await;
+        }
+        let slow = AtomicU32::new(0);
+        let batches = AtomicU32::new(0);
+        let refuses =
+            Faults::new(world.clock().clone(), move |call| match call.operation.as_str() {
+                "TransactWriteItems" if slow.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    Fault::RequestLost
+                }
+                "SendMessageBatch" if batches.fetch_add(1, Ordering::Relaxed) == 1 => {
+                    Fault::Throttle
+                }
+                _ => Fault::None,
+            });
+        let functions = world.instance(&refuses, 1);
+        assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(10));
+        // The nine quick ones are told and gone; the tenth is booked, not told, and comes again.
+        assert_eq!(world.stack.notification_depth().visible, 9);
+        let depth = world.stack.depth();
+        assert_eq!((depth.visible, depth.in_flight), (0, 1));
+        world.pass(200).await;
+        world.settle().await;
+        world.notify().await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
     });
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use lambda_runtime::{Error, LambdaEvent};
 use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::notify::news;
@@ -23,11 +23,18 @@ use recharge_shared::queue::{DeadLetters, NotificationQueue, Outgoing, Undecodab
 use recharge_shared::sometimes::sometimes;
 use recharge_shared::store::{Store, StoreError};
 use recharge_shared::xray::{self, TraceHeader};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
 use tracing::Instrument;
+
+use crate::outbox::{News, hand_over_all};
 
 /// A statement older than this has been delivered before: messages driven back from the dead letters count
 /// their receives anew. The queue's visibility timeout.
 const FIRST_DELIVERY_WITHIN: Duration = Duration::from_secs(180);
+
+/// How long all records wait for their orders to be read together.
+const TOGETHER_WITHIN: Duration = Duration::from_millis(500);
 
 /// What this function may touch.
 #[derive(Debug)]
@@ -92,15 +99,18 @@ async fn batch(deps: &Deps, records: &[SqsMessage]) -> Vec<usize> {
         ids.extend(order);
     }
     let mut read = read_together(deps, ids).await;
-    let groups = by_order.into_iter().map(|(order, records)| {
-        let read = read.remove(&order);
-        one_order(deps, records, read)
-    });
-    let groups: Vec<Done> = join_all(groups).await;
-    let mut failed: Vec<_> = groups.iter().flat_map(|done| &done.failed).copied().collect();
-    let news: Vec<News> = groups.into_iter().flat_map(|done| done.news).collect();
-    failed.extend(hand_over(deps, news).await);
-    failed
+    let (told, coming) = unbounded_channel();
+    let groups: Vec<_> = by_order
+        .into_iter()
+        .map(|(order, records)| {
+            let (read, told) = (read.remove(&order), told.clone());
+            one_order(deps, records, read, told)
+        })
+        .collect();
+    // What is handed over ends when the last of them does.
+    drop(told);
+    let (failed, untold) = join(join_all(groups), hand_over_all(deps, coming)).await;
+    failed.into_iter().flatten().chain(untold).collect()
 }
 
 /// The orders of a batch in one request: cheaper than one each. What is not found here is read by itself, and
@@ -111,37 +121,14 @@ async fn read_together(deps: &Deps, mut ids: Vec<OrderId>) -> BTreeMap<String, O
     if ids.len() < 2 {
         return BTreeMap::new();
     }
-    match deps.store.orders(&ids).await {
-        Ok(read) => read.into_iter().map(|order| (order.id.to_string(), order)).collect(),
-        Err(error) => {
+    match timeout(TOGETHER_WITHIN, deps.store.orders(&ids)).await {
+        Ok(Ok(read)) => read.into_iter().map(|order| (order.id.to_string(), order)).collect(),
+        Ok(Err(_)) | Err(_) => {
             sometimes("worker: the orders of a batch not read together");
-            tracing::warn!(%error, "orders not read together");
+            tracing::warn!("the orders of a batch are read one by one");
             BTreeMap::new()
         }
     }
-}
-
-/// What merchants must hear of a record's order; the record comes again if they do not.
-struct News {
-    position: usize,
-    message: Outgoing,
-}
-
-/// Hands the notices of a batch over; the positions of the records whose notices the queue does not have.
-async fn hand_over(deps: &Deps, news: Vec<News>) -> Vec<usize> {
-    let (positions, outgoing): (Vec<usize>, Vec<Outgoing>) =
-        news.into_iter().map(|News { position, message }| (position, message)).unzip();
-    let sent = deps.notifications.send_each(&outgoing).await;
-    let mut failed = Vec::new();
-    for ((position, outgoing), sent) in positions.into_iter().zip(outgoing).zip(sent) {
-        if let Err(error) = sent {
-            sometimes("worker: a notice not handed over");
-            let (trace, order) = (outgoing.message.trace.as_str(), outgoing.message.order.as_str());
-            tracing::warn!(trace, order, %error, "notice not handed over yet");
-            failed.push(position);
-        }
-    }
-    failed
 }
 
 struct Record<'a> {
@@ -158,18 +145,15 @@ enum Undone {
     Hopeless(String),
 }
 
-/// What became of the records of one order.
-#[derive(Default)]
-struct Done {
-    /// Those that must come again.
-    failed: Vec<usize>,
-    /// Of those that are done but for this.
-    news: Vec<News>,
-}
-
-/// Settles the records of one order; `read` is the order as it was just now, for the first of them.
-async fn one_order(deps: &Deps, records: Vec<Record<'_>>, mut read: Option<Order>) -> Done {
-    let mut done = Done::default();
+/// Settles the records of one order, whose notices go to `told`; gives the positions of those that must come
+/// again. `read` is the order as it was just now, for the first of them.
+async fn one_order(
+    deps: &Deps,
+    records: Vec<Record<'_>>,
+    mut read: Option<Order>,
+    told: UnboundedSender<Vec<News>>,
+) -> Vec<usize> {
+    let mut failed = Vec::new();
     for Record { position, message, decoded } in records {
         let settled = match decoded {
             Ok(decoded) => {
@@ -187,7 +171,11 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>, mut read: Option<Order
         };
         let given_up = match settled {
             Ok(news) => {
-                done.news.extend(news.into_iter().map(|message| News { position, message }));
+                let news = news.into_iter().map(|message| News { position, message }).collect();
+                // Nobody hears: then nobody hands it over, and it comes again.
+                if told.send(news).is_err() {
+                    failed.push(position);
+                }
                 continue;
             }
             Err(Undone::NotNow) => false,
@@ -197,10 +185,10 @@ async fn one_order(deps: &Deps, records: Vec<Record<'_>>, mut read: Option<Order
             sometimes("worker: gave a message up");
         } else if !bug::is(Bug::M4) {
             sometimes("worker: put a message off");
-            done.failed.push(position);
+            failed.push(position);
         }
     }
-    done
+    failed
 }
 
 /// Settles one record; gives what the merchants must hear of.

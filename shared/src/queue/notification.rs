@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{NotConfirmed, Undecodable, trace_attribute};
 use crate::domain::{OrderId, TraceId};
+use crate::sometimes::sometimes;
 use crate::xray::{self, TraceHeader};
 
 const VERSION: u32 = 1;
@@ -79,7 +80,8 @@ impl NotificationMessage {
 pub struct Outgoing {
     /// The message.
     pub message: NotificationMessage,
-    header: Option<TraceHeader>,
+    /// The trace.
+    pub header: Option<TraceHeader>,
 }
 
 impl Outgoing {
@@ -113,11 +115,25 @@ impl NotificationQueue {
         self.send_each(&outgoing).await.into_iter().collect()
     }
 
-    /// Hands many messages over, ten in a request; what became of each, in their order.
+    /// Hands many messages over, ten in a request; what became of each, in their order. The queue may take
+    /// some of a request and not others: the client does not try these again, so this does, once.
     pub async fn send_each(&self, outgoing: &[Outgoing]) -> Vec<Result<(), NotConfirmed>> {
         let batches = outgoing.chunks(BATCH_MAX).map(async |batch| {
-            let sent = self.send_batch(batch).await;
-            sent.unwrap_or_else(|error| vec![Err(error); batch.len()])
+            let mut sent = match self.send_batch(batch).await {
+                Ok(sent) => sent,
+                Err(error) => return vec![Err(error); batch.len()],
+            };
+            let left: Vec<usize> = (0..batch.len()).filter(|n| sent[*n].is_err()).collect();
+            if !left.is_empty() {
+                sometimes("queue: a part of a batch sent again");
+                let again: Vec<Outgoing> = left.iter().map(|n| batch[*n].clone()).collect();
+                if let Ok(results) = self.send_batch(&again).await {
+                    for (number, result) in left.into_iter().zip(results) {
+                        sent[number] = result;
+                    }
+                }
+            }
+            sent
         });
         join_all(batches).await.into_iter().flatten().collect()
     }
@@ -211,18 +227,16 @@ mod tests {
             made: 0,
             again: false,
         };
-        // Of twelve messages two requests are made; the first of each is taken.
+        // Twelve messages are two requests, and what is left of each is one more; the first of each is taken.
         let outgoing: Vec<_> = (0..12).map(|n| Outgoing::new(message(n))).collect();
         let sent = queue.send_each(&outgoing).await;
         let taken: Vec<_> = (0..sent.len()).filter(|n| sent[*n].is_ok()).collect();
-        assert_eq!((sent.len(), taken), (12, vec![0, 10]));
-        assert_eq!(sent[1], Err(refused(Some("InternalError"))));
-        assert_eq!(sent[2], Err(refused(None)), "what is not said to be taken is not taken");
+        assert_eq!((sent.len(), taken), (12, vec![0, 1, 10, 11]));
+        assert_eq!(sent[2], Err(refused(Some("InternalError"))));
+        assert_eq!(sent[3], Err(refused(None)), "what is not said to be taken is not taken");
         assert_eq!(queue.send(message(0)).await, Ok(()));
-        assert_eq!(
-            queue.send_all((0..2).map(message).collect()).await,
-            Err(sent[1].clone().unwrap_err())
-        );
+        let three = queue.send_all((0..3).map(message).collect()).await;
+        assert_eq!(three, Err(refused(Some("InternalError"))));
         assert_eq!(queue.send_each(&[]).await, Vec::new());
     }
 

@@ -309,6 +309,29 @@ impl Wire {
         answer
     }
 
+    /// A queue that takes some messages of a request and not the others, and says so with a 200.
+    async fn apply_partly(&self, target: &str, body: &[u8]) -> WireAnswer {
+        let mut request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let entries = request["Entries"].as_array().cloned().unwrap_or_default();
+        let (taken, left): (Vec<Value>, Vec<Value>) =
+            entries.into_iter().partition(|_| self.0.dice.chance(500));
+        let refused = |entry: Value| json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"});
+        let left: Vec<Value> = left.into_iter().map(refused).collect();
+        if taken.is_empty() {
+            let body = json!({"Successful": [], "Failed": left}).to_string();
+            let content_type = "application/x-amz-json-1.0";
+            return WireAnswer { status: 200, content_type, query_error: None, body };
+        }
+        request["Entries"] = taken.into();
+        let mut answer = self.apply(target, request.to_string().as_bytes()).await;
+        if answer.status == 200 {
+            let mut said: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            said["Failed"] = left.into();
+            answer.body = said.to_string();
+        }
+        answer
+    }
+
     /// DynamoDB forgets a transaction's token after ten minutes; the embedded one measures them on the
     /// machine's clock.
     fn with_token<'a>(&self, target: &str, body: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
@@ -430,6 +453,11 @@ impl Wire {
                 let answer = self.apply(&target, body).await;
                 self.record(instance, (operation, fault), answer.status);
                 self.travel(instance).await;
+                Ok(answer.into_smithy())
+            }
+            Fault::Conflict if operation == "SendMessageBatch" => {
+                let answer = self.apply_partly(&target, body).await;
+                self.record(instance, (operation, fault), answer.status);
                 Ok(answer.into_smithy())
             }
             Fault::Throttle | Fault::Conflict => {
