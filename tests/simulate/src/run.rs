@@ -115,10 +115,12 @@ async fn gaps(sim: &Rc<Sim>, scripts: &[Script]) {
 }
 
 /// Takes what is in the queues, with what comes back after its visibility timeout: they keep a message for four
-/// days, and their consumers never stand still that long.
+/// days, and their consumers never stand still that long. Nor does an operator leave dead letters lying for the
+/// fourteen days that they are kept.
 async fn consume(sim: &Rc<Sim>) {
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(400)).await;
+        sim.redrive().await;
         while sim.settle(0).await > 0 {}
         while sim.notify(0).await > 0 {}
     }
