@@ -227,7 +227,10 @@ impl Wire {
         let is_aws = service != Service::Provider;
         let fault = match fault {
             Fault::NotSent if is_aws => Fault::RequestLost,
-            Fault::Conflict if !writes(operation) => Fault::Throttle,
+            // Of a queue: it takes a part of what it is given.
+            Fault::Conflict if !writes(operation) && operation != "SendMessageBatch" => {
+                Fault::Throttle
+            }
             fault => fault,
         };
         if fault != Fault::None {
