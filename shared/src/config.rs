@@ -22,6 +22,7 @@ use crate::providers::{Provider, Providers, settings::ProviderSettings};
 use crate::queue::{DeadLetters, NotificationQueue, SettlementQueue};
 use crate::secrets::{CLIENT_KEYS, NotificationKeysDocument, PROVIDER_KEYS, Secret};
 use crate::store::{Meter, Store};
+use crate::tls;
 
 /// A setting is missing or malformed. Names the setting, never its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +54,11 @@ impl Config {
             .operation_attempt_timeout(Duration::from_millis(2_500))
             .operation_timeout(Duration::from_millis(8_000))
             .build();
-        let sdk =
-            aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
+        let sdk = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(tls::aws_client())
+            .timeout_config(timeouts)
+            .load()
+            .await;
         Ok(Config { sdk, mode })
     }
 
@@ -63,6 +67,7 @@ impl Config {
         let sdk = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(url)
+            .http_client(tls::aws_client())
             .region(Region::from_static("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();

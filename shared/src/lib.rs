@@ -22,4 +22,5 @@ pub mod secrets;
 pub mod sometimes;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod xray;

@@ -14,6 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use crate::outbound::{Limits, Outbound, OutboundError};
+use crate::tls;
 
 type HyperClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -39,10 +40,7 @@ impl HyperOutbound {
 
     fn client(&self) -> Option<&HyperClient> {
         let build = || {
-            // By name: the process-wide default is undecided where another crate brings a second one.
-            let provider = rustls::crypto::aws_lc_rs::default_provider();
-            let builder =
-                HttpsConnectorBuilder::new().with_provider_and_native_roots(provider).ok()?;
+            let builder = HttpsConnectorBuilder::new().with_tls_config(tls::client_config()?);
             let connector = if self.allow_http {
                 builder.https_or_http().enable_http1().build()
             } else {

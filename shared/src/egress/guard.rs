@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper_rustls::ConfigBuilderExt;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -23,13 +22,14 @@ use super::exchange::{Reply, exchange, request};
 use super::ranges::refused;
 use super::url::{Destination, Host};
 use crate::outbound::Limits;
+use crate::tls;
 
 /// Sends notifications to the URLs of merchants, and only to public addresses.
 #[derive(Debug)]
 pub struct Guard {
     resolver: Arc<dyn Resolve>,
     dialer: Arc<dyn Dial>,
-    /// Made at first use; `None` where the machine has no root certificates.
+    /// Made at first use; `None` if the TLS library refuses its own defaults.
     tls: OnceLock<Option<Arc<ClientConfig>>>,
 }
 
@@ -100,7 +100,7 @@ impl Guard {
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, EgressError> {
         let config = self.tls.get_or_init(tls_config).clone();
-        let config = config.ok_or_else(|| EgressError::Tls("no root certificates".to_owned()))?;
+        let config = config.ok_or_else(|| EgressError::Tls("no TLS on this machine".to_owned()))?;
         let name = ServerName::try_from(destination.host())
             .map_err(|error| EgressError::Tls(detail(&error)))?;
         let session = TlsConnector::from(config).connect(name, stream).await;
@@ -120,11 +120,7 @@ fn pick(addresses: &[IpAddr]) -> Result<IpAddr, EgressError> {
 }
 
 fn tls_config() -> Option<Arc<ClientConfig>> {
-    // By name: the process-wide default is undecided where another crate brings a second one.
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = versions.ok()?.with_native_roots().ok()?.with_no_client_auth();
+    let mut config = tls::client_config()?;
     // A resumed session skips the certificate; every attempt looks at it anew.
     config.resumption = Resumption::disabled();
     Some(Arc::new(config))
