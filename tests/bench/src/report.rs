@@ -19,10 +19,11 @@ pub(crate) fn write(settings: &Settings) -> Result<Section, String> {
          authentication and log on), fed by a Runtime API on this machine, with\nthe embedded services \
          and the simulated provider over plain HTTP. The floor (`tests/bench/floor`) does a client's \
          work\nwith the fewest SDK calls: one write for a create, one read for a status, one transaction \
-         for a settlement; it knows no\nprovider, no limits and no log. CPU follows the requests: where the floor \
-         makes one, a create here makes\nthree to the table and one to the provider, a settlement two to the \
-         table and one to the queue. Functions without a\ncounterpart there have no ratio. The notifier's \
-         receiver is refused by the guard, so the exchange with it is not in its\nfigures.\n\n{}\n\
+         for a settlement; it knows no\nprovider, no limits and no log, and reads the machine's certificate \
+         authorities, as the SDK does by itself. CPU follows\nthe requests: where the floor makes one, a create \
+         here makes three to the table and one to the provider, a settlement\ntwo to the table and one to the \
+         queue. Functions without a counterpart there have no ratio. The notifier's receiver is\nrefused by the \
+         guard, so the exchange with it is not in its figures.\n\n{}\n\
          ## Under load\n\nThe whole bundle in one process on this machine, over HTTP, with the embedded \
          database in memory and a receiver that\ntakes the notifications. Open loop: requests leave when \
          the plan says, and their latency (milliseconds) counts from\nthen, waiting for one of 128 \
