@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use recharge_local::aws::faults::{Fault, Faults, Service};
-use recharge_local::sim::receiver::SimReceiver;
+use recharge_local::sim::receiver::{Manner, SimReceiver};
 use recharge_local::stack::{Accounts, TRADER_APPID, TRADER_KEY};
 use recharge_shared::app::notify::Deliver;
 use recharge_tests::World;
@@ -243,6 +244,42 @@ fn a_refused_notice_brings_its_own_record_again_and_no_other() {
         world.pass(200).await;
         world.settle().await;
         world.notify().await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+/// Rows that nobody can read, more than a page of them, before everything else that is due.
+async fn fill_the_due_index_with_unreadable_rows(world: &World) {
+    let aws = &world.stack.ground.aws;
+    let client = aws.dynamodb(aws.http_client(), 1);
+    let shards = (0..4).flat_map(|n| [format!("trader#{n}"), format!("!notice#{n}")]);
+    for shard in shards.chain(["!review#0".to_owned()]) {
+        for n in 0..45 {
+            let put = client.put_item().table_name(&world.stack.names.table);
+            let put = put.item("pk", AttributeValue::S(format!("?#{shard}#{n}")));
+            let put = put.item("sk", AttributeValue::S("?".to_owned()));
+            let put = put.item("dueShard", AttributeValue::S(shard.clone()));
+            put.item("dueAt", AttributeValue::N("1".to_owned())).send().await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn due_rows_that_cannot_be_read_keep_nobody_from_their_turn() {
+    simulate(1, async || {
+        let world = World::new().await;
+        fill_the_due_index_with_unreadable_rows(&world).await;
+        world.receiver.set("https://", Manner::Answers(500, String::new()));
+        let order = create(&world, "k-1").await;
+        // Its callback is lost.
+        let _ = world.pay(&order, None);
+        world.pass(60).await;
+        let report = world.stack.poll().await.unwrap();
+        assert_eq!(report["failed"], 9 * 45, "{report}");
+        world.let_pass(3).await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+        world.receiver.set("https://", Manner::Answers(200, String::new()));
+        world.let_pass(30).await;
         assert_eq!(world.untold().await, Vec::<String>::new());
     });
 }

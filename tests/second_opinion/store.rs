@@ -216,7 +216,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
         let came_to = store.rule(&review, (ReviewState::Approved, &ruling), NOW).await;
         steps.note(what, came_to.unwrap());
     }
-    steps.note("due", store.due_reviews((NOW, 10)).await.unwrap().len());
+    steps.note("due", store.due_reviews((NOW, 10)).await.unwrap().found.len());
     for what in ["end", "end again"] {
         let state = (ReviewState::Rejected, NOW);
         let came_to = store.end_review(&review.id, state, None, Some(&short)).await;
@@ -224,7 +224,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
     }
     steps.note("reopen", store.reopen_review(&review.id, "x").await.unwrap());
     steps.note("closed", why(&store.reviews(None, (true, 10), None).await.unwrap()));
-    steps.note("due", store.due_reviews((NOW, 10)).await.unwrap().len());
+    steps.note("due", store.due_reviews((NOW, 10)).await.unwrap().found.len());
 }
 
 async fn notices(store: &Store, steps: &mut Steps) {
@@ -272,7 +272,7 @@ async fn due(store: &Store, steps: &mut Steps) {
     let due_at = open.due_at.unwrap();
     let mut found = Vec::new();
     for shard in 0..4 {
-        found.extend(store.due(&trader(), shard, (due_at, 50), None).await.unwrap());
+        found.extend(store.due(&trader(), shard, (due_at, 50), None).await.unwrap().found);
     }
     steps.note("due", (found.len(), found.iter().any(|one| one.id == open.id)));
     let next = Some(due_at.plus(Duration::from_secs(9)));

@@ -39,9 +39,12 @@ pub async fn due_notices(context: Context<'_>, deadline: Instant) -> Report {
     let now = context.clock.now();
     let mut found = Vec::new();
     for shard in 0..DUE_SHARDS {
-        if let Err(error) = read(context, (shard, now), &mut found).await {
-            report.failed += 1;
-            tracing::warn!(shard, %error, "due notices not read");
+        match read(context, (shard, now), &mut found).await {
+            Ok(unreadable) => report.failed += unreadable,
+            Err(error) => {
+                report.failed += 1;
+                tracing::warn!(shard, %error, "due notices not read");
+            }
         }
     }
     for chunk in in_turn(found).chunks(SIDE_BY_SIDE) {
@@ -61,23 +64,26 @@ pub async fn due_notices(context: Context<'_>, deadline: Instant) -> Report {
     report
 }
 
+/// Adds what is due in a shard to `found`; how many of its rows could not be read.
 async fn read(
     context: Context<'_>,
     (shard, now): (u32, Timestamp),
     found: &mut Vec<DueNotice>,
-) -> Result<(), StoreError> {
+) -> Result<u32, StoreError> {
     let until = now.plus(context.lookahead);
     let mut after = None;
+    let mut unreadable = 0;
     for _ in 0..PAGES_MAX {
         let page = context.store.due_notices(shard, (until, PAGE), after).await?;
         found.extend(page.found);
+        unreadable += page.unreadable;
         after = page.next;
         if after.is_none() {
-            return Ok(());
+            return Ok(unreadable);
         }
     }
     tracing::warn!(shard, "more notices are due than one run looks at");
-    Ok(())
+    Ok(unreadable)
 }
 
 /// Those that are handed over, in turn by destination: first the one that has waited longest.

@@ -149,7 +149,8 @@ async fn decisions(context: Context<'_>) -> Report {
             return Report { failed: 1, ..report };
         }
     };
-    for review in due {
+    report.failed += due.unreadable;
+    for review in due.found {
         let trace = TraceId::parse(context.invocation).unwrap_or_else(TraceId::untraced);
         match context.queue.resolve(&ResolutionMessage { trace, review }).await {
             Ok(()) => report.evidence += 1,
@@ -224,20 +225,22 @@ impl Run<'_> {
     async fn shard(&self, shard: u32) -> Result<Report, StoreError> {
         let mut report = Report::default();
         let until = self.context.clock.now().plus(self.context.lookahead);
-        let mut after: Option<Due> = None;
+        let mut after = None;
         loop {
             if self.out_of_time() {
                 return Ok(Report { unfinished: true, ..report });
             }
             let name = self.provider.name();
-            let page = self.context.store.due(name, shard, (until, PAGE), after.as_ref()).await?;
+            let page = self.context.store.due(name, shard, (until, PAGE), after).await?;
+            report.failed += page.unreadable;
             let now = self.context.clock.now();
-            let due = page.iter().filter(|due| due.due_at <= now).count();
+            let due = page.found.iter().filter(|due| due.due_at <= now).count();
             report.due += u32::try_from(due).unwrap_or(u32::MAX);
             // Oldest first.
-            let waited = page.first().map_or(Duration::ZERO, |oldest| now.since(oldest.due_at));
+            let waited =
+                page.found.first().map_or(Duration::ZERO, |oldest| now.since(oldest.due_at));
             report.oldest_due = report.oldest_due.max(waited);
-            for chunk in page.chunks(SIDE_BY_SIDE) {
+            for chunk in page.found.chunks(SIDE_BY_SIDE) {
                 if self.out_of_time() {
                     return Ok(Report { unfinished: true, ..report });
                 }
@@ -249,10 +252,10 @@ impl Run<'_> {
                     }));
                 }
             }
-            if page.len() < PAGE as usize {
+            after = page.next;
+            if after.is_none() {
                 return Ok(report);
             }
-            after = page.into_iter().next_back();
         }
     }
 

@@ -10,6 +10,7 @@ mod audit;
 mod bucket;
 mod cancellation;
 mod cursors;
+mod due;
 mod events;
 mod fault;
 mod item;
@@ -27,12 +28,11 @@ mod users;
 pub use addresses::{AddressClaim, AddressOwner, AddressStored, AddressUser};
 pub use audit::{AuditPage, HeldBalance};
 pub use bucket::{Take, Taken};
+pub use due::{DuePage, DuePosition};
 pub use events::{Listed, ListedPage};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};
 pub use meter::Meter;
-pub use notices::{
-    ASKED_MAX, Attempt, DueNotice, DueNotices, DuePosition, NoticeRow, NoticeState, Standing,
-};
+pub use notices::{ASKED_MAX, Attempt, DueNotice, NoticeRow, NoticeState, Standing};
 pub use orders::{Due, Placed, Written};
 pub use parked::Whose;
 pub use reviews::{Known, ReviewPage};

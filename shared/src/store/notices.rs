@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use std::collections::HashMap;
 
+use super::due::{DuePage, DuePosition};
 use super::fault::{Budget, StoreFault};
 use super::row::{Row, damaged, key, n, number, optional_text, parsed, s, text, time};
 use super::{DUE_SHARDS, Store, StoreError, Written};
@@ -120,19 +121,6 @@ pub struct DueNotice {
     /// The host that it goes to.
     pub destination: String,
 }
-
-/// A part of what is due in one shard.
-#[derive(Debug, Clone)]
-pub struct DueNotices {
-    /// The notices, those first that have waited longest.
-    pub found: Vec<DueNotice>,
-    /// Where to go on; `None` at the end.
-    pub next: Option<DuePosition>,
-}
-
-/// Where to go on in what is due.
-#[derive(Debug, Clone)]
-pub struct DuePosition(Row);
 
 fn notice_key(order: &OrderId, sequence: u32) -> Row {
     key(&format!("N#{order}"), &format!("{sequence:05}"))
@@ -270,28 +258,16 @@ impl Store {
     pub async fn due_notices(
         &self,
         shard_number: u32,
-        (until, limit): (Timestamp, i32),
+        bounds: (Timestamp, i32),
         after: Option<DuePosition>,
-    ) -> Result<DueNotices, StoreError> {
-        let request = self.client.query().table_name(&self.table).index_name("due");
-        let output = request
-            .key_condition_expression("dueShard = :shard AND dueAt <= :until")
-            .expression_attribute_values(":shard", s(shard(shard_number)))
-            .expression_attribute_values(":until", n(until.millis()))
-            .limit(limit)
-            .set_exclusive_start_key(after.map(|DuePosition(start)| start))
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send()
-            .await
-            .map_err(|error| StoreFault::of(&error))?;
+    ) -> Result<DuePage<DueNotice>, StoreError> {
         let due = |row: &Row| {
             let (order, sequence) = identity(row)?;
             let due_at = Timestamp::from_millis(number(row, "dueAt")?);
             let destination = text(row, "destination")?.to_owned();
             Ok(DueNotice { order, sequence, due_at, destination })
         };
-        let found = output.items().iter().map(due).collect::<Result<_, StoreError>>()?;
-        Ok(DueNotices { found, next: output.last_evaluated_key.map(DuePosition) })
+        self.due_page(shard(shard_number), bounds, after, due).await
     }
 
     /// Takes a due notice and says when it is looked at again should the attempt be lost.

@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::cancellation::{ItemFate, Transacted};
+use super::due::{DuePage, DuePosition};
 use super::fault::{Budget, StoreFault};
 use super::item::{Change, change, decode, due_shard, encode, order_key};
 use super::row::{Row, key, n, number, parsed, s, text};
@@ -241,37 +242,20 @@ impl Store {
         }
     }
 
-    /// Orders of `provider` that are due by `until` in one shard, oldest first, at most `limit`;
-    /// goes on after `after`.
+    /// Orders of `provider` that are due by `until` in one shard after `after`, oldest first, at most
+    /// `limit`.
     pub async fn due(
         &self,
         provider: &ProviderName,
         shard: u32,
-        (until, limit): (Timestamp, i32),
-        after: Option<&Due>,
-    ) -> Result<Vec<Due>, StoreError> {
-        let start = after.map(|due| {
-            let mut start = order_key(&due.id);
-            start.insert("dueShard".to_owned(), s(due_shard(provider, shard)));
-            start.insert("dueAt".to_owned(), n(due.due_at.millis()));
-            start
-        });
-        let request = self.client.query().table_name(&self.table).index_name("due");
-        let output = request
-            .key_condition_expression("dueShard = :shard AND dueAt <= :until")
-            .expression_attribute_values(":shard", s(due_shard(provider, shard)))
-            .expression_attribute_values(":until", n(until.millis()))
-            .limit(limit)
-            .set_exclusive_start_key(start)
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send()
-            .await
-            .map_err(|error| StoreFault::of(&error))?;
+        bounds: (Timestamp, i32),
+        after: Option<DuePosition>,
+    ) -> Result<DuePage<Due>, StoreError> {
         let due = |row: &Row| {
             let id = parsed(row, "pk", |pk| OrderId::parse(pk.strip_prefix("O#")?))?;
             Ok(Due { id, due_at: Timestamp::from_millis(number(row, "dueAt")?) })
         };
-        output.items().iter().map(due).collect()
+        self.due_page(due_shard(provider, shard), bounds, after, due).await
     }
 
     /// The order that has the merchant's `reference`.

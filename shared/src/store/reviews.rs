@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::{
     KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem, Update,
 };
 
+use super::due::DuePage;
 use super::fault::{Budget, StoreFault};
 use super::parked::{PARKED, parked_key};
 use super::row::{
@@ -239,20 +240,10 @@ impl Store {
     /// Decisions that are due by `until`, oldest first, at most `limit`.
     pub async fn due_reviews(
         &self,
-        (until, limit): (Timestamp, i32),
-    ) -> Result<Vec<ReviewId>, StoreError> {
-        let request = self.client.query().table_name(&self.table).index_name("due");
-        let output = request
-            .key_condition_expression("dueShard = :shard AND dueAt <= :until")
-            .expression_attribute_values(":shard", s(DUE))
-            .expression_attribute_values(":until", n(until.millis()))
-            .limit(limit)
-            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-            .send()
-            .await
-            .map_err(|error| StoreFault::of(&error))?;
+        bounds: (Timestamp, i32),
+    ) -> Result<DuePage<ReviewId>, StoreError> {
         let due = |row: &Row| parsed(row, "pk", |pk| ReviewId::parse(pk.strip_prefix("K#")?));
-        output.items().iter().map(due).collect()
+        self.due_page(DUE.to_owned(), bounds, None, due).await
     }
 
     /// That nobody has closed a review, as a part of what makes an order wait for it.
