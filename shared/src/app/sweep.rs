@@ -62,8 +62,16 @@ impl Sweep<'_> {
         if now.secs().div_euclid(60).rem_euclid(60) == 0 {
             self.examine(now).await;
         }
-        let cursor = self.store.list_read_until(account.0, account.1).await?;
-        let mut from = cursor.unwrap_or(now.minus(FIRST_LOOK_BACK)).minus(OVERLAP);
+        let begin = match self.store.list_read_until(account.0, account.1).await? {
+            Some(cursor) => cursor,
+            // Written down before the first answer: what arrives while the provider gives none counts.
+            None => {
+                let begin = now.minus(FIRST_LOOK_BACK);
+                self.store.list_was_read(account, begin).await?;
+                begin
+            }
+        };
+        let mut from = begin.minus(OVERLAP);
         let begun = from;
         let mut windows = 0;
         while from < now {
