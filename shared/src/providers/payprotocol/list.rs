@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::PayProtocol;
 use super::record::{self, Record, Status};
 use super::wire::{Call, LIST_BYTES_MAX, Reply};
-use crate::domain::{Evidence, Source, Timestamp};
+use crate::domain::evidence::RAW_BYTES_MAX;
+use crate::domain::{Evidence, EvidenceKind, OrderId, Source, Timestamp};
 use crate::providers::Answer;
 
 /// How often the list is read before there is no answer.
@@ -19,8 +21,8 @@ const PAGES_MAX: u32 = 200;
 
 /// What became of one reading.
 enum Reading {
-    /// Every record, by its id.
-    Complete(BTreeMap<i32, Record>),
+    /// Everything that is listed.
+    Complete(Listed),
     /// Something arrived meanwhile.
     Moved,
     /// No reading.
@@ -30,7 +32,35 @@ enum Reading {
 /// One page.
 struct Page {
     count: u64,
-    records: Vec<Record>,
+    records: Vec<Result<Record, Unreadable>>,
+}
+
+/// What is listed and cannot be read: its id, if that can be, and how it is written.
+struct Unreadable {
+    id: Option<i32>,
+    text: String,
+}
+
+impl Unreadable {
+    /// The payment's id, or one that only the same bytes have.
+    fn payment_id(&self) -> String {
+        let digest = || hex::encode(&Sha256::digest(&self.text)[..16]);
+        self.id.map_or_else(|| format!("unreadable-{}", digest()), |id| id.to_string())
+    }
+}
+
+#[derive(Default)]
+struct Listed {
+    /// By their ids.
+    records: BTreeMap<i32, Record>,
+    /// By their payments' ids.
+    unreadable: BTreeMap<String, String>,
+}
+
+impl Listed {
+    fn len(&self) -> u64 {
+        (self.records.len() + self.unreadable.len()) as u64
+    }
 }
 
 impl PayProtocol {
@@ -44,12 +74,20 @@ impl PayProtocol {
         let started = Instant::now();
         for _ in 0..READINGS_MAX {
             match self.reading(window, (now, started)).await {
-                Reading::Complete(records) => {
+                // None of them: that is no bad record, that is another list than the one we know.
+                Reading::Complete(listed)
+                    if listed.records.is_empty() && !listed.unreadable.is_empty() =>
+                {
+                    return Answer::Unknown("an unreadable list".to_owned());
+                }
+                Reading::Complete(listed) => {
                     let is_final = |record: &&Record| record.status() != Status::Pending;
-                    let finals = records.values().filter(is_final);
+                    let finals = listed.records.values().filter(is_final);
                     let said =
                         |record| self.evidence(record, (Source::List, now), Record::digest(record));
-                    return Answer::Done(finals.map(said).collect());
+                    let unread = listed.unreadable.into_iter();
+                    let unread = unread.map(|(id, text)| self.unreadable(id, text, now));
+                    return Answer::Done(finals.map(said).chain(unread).collect());
                 }
                 Reading::Moved => {}
                 Reading::Failed(answer) => return answer,
@@ -63,7 +101,7 @@ impl PayProtocol {
         window: (Timestamp, Timestamp),
         begun: (Timestamp, Instant),
     ) -> Reading {
-        let mut records: BTreeMap<i32, Record> = BTreeMap::new();
+        let mut listed = Listed::default();
         let mut count = None;
         for number in 1..=PAGES_MAX {
             let page = match self.page(window, number, begun).await {
@@ -75,24 +113,56 @@ impl PayProtocol {
             }
             let is_last = page.records.is_empty();
             for record in page.records {
+                let record = match record {
+                    Ok(record) => record,
+                    Err(bad) => {
+                        listed.unreadable.insert(bad.payment_id(), bad.text);
+                        continue;
+                    }
+                };
                 let id = record.id;
-                if records.get(&id).is_some_and(|known| *known != record) {
+                if listed.records.get(&id).is_some_and(|known| *known != record) {
                     let provider = self.name.as_str();
                     tracing::error!(provider, id, "recharge {id} is listed twice, differently");
                     let why = format!("recharge {id} is listed twice, differently");
                     return Reading::Failed(Answer::Unknown(why));
                 }
-                records.insert(id, record);
+                listed.records.insert(id, record);
             }
-            let found = records.len() as u64;
+            let found = listed.len();
             if found == page.count {
-                return Reading::Complete(records);
+                return Reading::Complete(listed);
             }
             if is_last || found > page.count {
                 return Reading::Moved;
             }
         }
         Reading::Failed(Answer::Unknown("the list has too many pages".to_owned()))
+    }
+
+    /// What nobody can read is put aside for a person: it keeps nothing else from being found.
+    fn unreadable(&self, payment_id: String, mut raw: String, now: Timestamp) -> Evidence {
+        let (provider, account) = (self.name.clone(), self.settings.api_key.clone());
+        tracing::error!(%provider, payment_id, "a listed recharge cannot be read");
+        let digest = Sha256::digest(&raw).into();
+        let end = (0..=RAW_BYTES_MAX).rev().find(|end| raw.is_char_boundary(*end));
+        raw.truncate(end.unwrap_or(0));
+        Evidence {
+            order_id: Some(OrderId::of_payment(&provider, &account, &payment_id)),
+            provider,
+            account,
+            payment_id,
+            deposit: None,
+            transaction_id: None,
+            user_mark: None,
+            kind: EvidenceKind::Unrecognised,
+            dust: None,
+            source: Source::List,
+            stale: false,
+            observed_at: now,
+            digest,
+            raw,
+        }
     }
 
     async fn page(
@@ -120,7 +190,7 @@ impl PayProtocol {
     }
 }
 
-/// A record that cannot be read makes the page unreadable: nothing is left out silently.
+/// Nothing is left out silently, not even what is no recharge.
 fn page_of(members: &Map<String, Value>) -> Result<Page, &'static str> {
     let count = members.get("count").and_then(Value::as_u64).ok_or("a page without its count")?;
     let listed = match members.get("list") {
@@ -128,7 +198,12 @@ fn page_of(members: &Map<String, Value>) -> Result<Page, &'static str> {
         None | Some(Value::Null) => &[],
         Some(_) => return Err("a page without its list"),
     };
-    let read = |row: &Value| row.as_object().and_then(|members| record::read(members).ok());
-    let records = listed.iter().map(read).collect::<Option<Vec<_>>>();
-    Ok(Page { count, records: records.ok_or("an unreadable recharge in the list")? })
+    let read = |row: &Value| {
+        let members = row.as_object();
+        members.and_then(|members| record::read(members).ok()).ok_or_else(|| Unreadable {
+            id: members.and_then(|members| record::integer(members, "rechargeId").ok()),
+            text: row.to_string(),
+        })
+    };
+    Ok(Page { count, records: listed.iter().map(read).collect() })
 }

@@ -121,3 +121,23 @@ async fn an_unreadable_page_is_no_answer() {
     let bench = bench().answers(500, &json!(null));
     assert!(is_unknown(&bench.provider.list(NOW, NOW, NOW).await), "a refusal is no empty list");
 }
+
+#[tokio::test]
+async fn one_unreadable_record_is_put_aside_and_hides_no_other() {
+    let no_id = json!({"rechargeId": "seven", "note": "é".repeat(3_000)});
+    let bad = recharge(&json!({"rechargeId": 2, "blockTime": 7}));
+    let pages = [page(4, &[with_id(1), bad]), page(4, &[no_id, with_id(3)])];
+    let mut bench = bench_with(json!({"page_size": 2}), true);
+    for page in &pages {
+        bench = bench.answers(200, page);
+    }
+    let Answer::Done(listed) = bench.provider.list(NOW, NOW, NOW).await else { panic!("listed") };
+    let kinds: Vec<bool> =
+        listed.iter().map(|one| one.kind == EvidenceKind::Unrecognised).collect();
+    assert_eq!(kinds, [false, false, true, true]);
+    let ids: Vec<&str> = listed.iter().map(|one| one.payment_id.as_str()).collect();
+    assert_eq!(ids[..3], ["1", "3", "2"]);
+    assert!(ids[3].starts_with("unreadable-") && ids[3].len() == 43, "{}", ids[3]);
+    assert!(listed[2].raw.contains(r#""blockTime":7"#), "{}", listed[2].raw);
+    assert!(listed[3].raw.len() <= crate::domain::evidence::RAW_BYTES_MAX);
+}
