@@ -5,11 +5,14 @@
 
 use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::call::{ADMIN_KEYS, API_KEYS};
-use recharge_local::sim::payprotocol::Mode;
+use recharge_local::sim::payprotocol::Mode as PayprotocolMode;
 use recharge_local::stack::{Accounts, PAYPROTOCOL, TRADER_KEY, provider_settings};
+use recharge_shared::app::merchants::Merchants;
+use recharge_shared::app::resolve::resolve as resolve_as_worker;
+use recharge_shared::app::settle::{Context, Policies};
 use recharge_shared::domain::{
-    AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy, Money,
-    OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId,
+    AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy, Mode,
+    Money, OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId,
 };
 use recharge_shared::queue::{ResolutionMessage, SettlementMessage, SettlementQueue};
 use recharge_shared::store::Store;
@@ -342,6 +345,37 @@ fn a_decision_that_was_not_handed_over_is_carried_out_all_the_same() {
 }
 
 #[test]
+fn a_decision_of_one_is_asked_again_when_two_have_to_decide_meanwhile() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        let seen = only_review(&world).await;
+        let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+        send_as(&world, "admin", "POST", &path, &credit_order(&order)).await;
+        // The worker comes back with another rule, in whole units.
+        let (store, now) = (store(&world), world.stack.ground.clock.clone());
+        let context = Context {
+            store: &store,
+            policies: &Policies::new(),
+            merchants: &Merchants::new(store.clone()),
+            providers: None,
+            mode: Mode::Live,
+            clock: &now,
+        };
+        let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
+        resolve_as_worker(context, &id, 4).await.unwrap();
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "OPEN");
+        world.let_pass(3).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 4000000 0 REVIEW");
+        resolve(&world, "admin", &seen, &credit_order(&order)).await;
+        assert_eq!(balance(&world, "u_1"), 4_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
 fn a_person_and_the_provider_credit_one_payment_once() {
     // The same payment, parked as too old: a person credits it while its fresh confirmation comes.
     for seed in 0..12 {
@@ -445,13 +479,13 @@ fn a_large_deposit_waits_for_a_provider_that_does_not_answer() {
         let addresses = made.json["addresses"].as_array().unwrap();
         let tron = addresses.iter().find(|one| one["network"] == "TRON").unwrap();
         let deposited = world.deposit(tron["address"].as_str().unwrap(), "25");
-        world.payprotocol.set_mode(Mode::Down);
+        world.payprotocol.set_mode(PayprotocolMode::Down);
         let callback = deposited.callback.clone().unwrap();
         assert_eq!(world.deliver_payprotocol(&callback).await.text, "success");
         world.settle().await;
         world.let_pass(5).await;
         assert_eq!((balance(&world, "u_1"), world.books().parked), (0, 0));
-        world.payprotocol.set_mode(Mode::Ok);
+        world.payprotocol.set_mode(PayprotocolMode::Ok);
         world.let_pass(5).await;
         assert_eq!((balance(&world, "u_1"), world.books().parked), (25_000_000, 0));
         sound(&world).await;
@@ -466,7 +500,7 @@ fn a_deposit_of_which_the_provider_says_another_amount_is_never_credited() {
         let path = "/users/u_1/deposit-addresses";
         let made = world.send(&world.signed(("POST", path), &body, "")).await;
         let address = made.json["addresses"][0]["address"].as_str().unwrap().to_owned();
-        world.payprotocol.set_mode(Mode::WrongAmount);
+        world.payprotocol.set_mode(PayprotocolMode::WrongAmount);
         let deposited = world.deposit(&address, "25");
         world.deliver_payprotocol(&deposited.callback.unwrap()).await;
         world.settle().await;
@@ -491,6 +525,52 @@ fn a_refusal_that_comes_to_an_order_in_review_takes_no_money_with_it() {
         assert_eq!(resolve(&world, "admin", declined, &credit_order(&order)).await.status, 409);
         assert_eq!(resolve(&world, "admin", declined, &note("reject")).await.status, 202);
         assert_eq!(stands(&world, &order).await, "REVIEW paid_under 1 0 REVIEW");
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_part_is_credited_by_a_person_whose_payment_the_refusal_names() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let part = paid(&world, &order, "p-1", 2_000_000);
+        arrive(&world, &part).await;
+        let mut declined = part.clone();
+        declined.evidence.kind = EvidenceKind::Declined;
+        arrive(&world, &declined).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW provider_declined 2000000 0 REVIEW");
+        let seen = only_review(&world).await;
+        resolve(&world, "admin", &seen, &credit_order(&order)).await;
+        assert_eq!(stands(&world, &order).await, "SUCCESS manual 2000000 2000000 CREDITED");
+        assert_eq!(balance(&world, "u_1"), 2_000_000);
+        for again in [part, declined] {
+            arrive(&world, &again).await;
+        }
+        assert_eq!(balance(&world, "u_1"), 2_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn an_order_lets_go_of_a_payment_that_was_credited_elsewhere_before() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-1", 7)).await;
+        let seen = only_review(&world).await;
+        let mut body = json!({"action": "credit_user", "userId": "u_9", "note": "has called"});
+        body["merchant"] = "m_demo".into();
+        resolve(&world, "operator", &seen, &body).await;
+        // Only now the provider says what it was for.
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 7)).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 7 0 REVIEW");
+        let seen = only_review(&world).await;
+        assert_eq!(resolve(&world, "admin", &seen, &credit_order(&order)).await.status, 202);
+        assert_eq!(stands(&world, &order).await, "FAILED manual 7 0 CREDITED_ELSEWHERE");
+        assert_eq!((balance(&world, "u_9"), balance(&world, "u_1")), (7, 0));
         sound(&world).await;
     });
 }
@@ -713,7 +793,7 @@ fn a_payment_that_its_order_has_no_room_to_name_comes_again() {
             policies: &policies,
             merchants: &merchants,
             providers: None,
-            mode: recharge_shared::domain::Mode::Live,
+            mode: Mode::Live,
             clock: world.clock(),
         };
         let again = settle(context, &paid(&world, &order, "p-20", MINOR), None).await;

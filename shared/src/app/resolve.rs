@@ -132,7 +132,14 @@ pub async fn resolve(
             return Ok(Settlement::plain(Outcome::AlreadyDone));
         };
         let Some(ruling) = review.approved(two_from) else {
-            return already_carried_out(context, &review).await;
+            if review.state != ReviewState::Approved {
+                return already_carried_out(context, &review).await;
+            }
+            // It was approved when the amount was still one person's to decide.
+            if let Wrote::Done(settlement) = reopen(context, &review, "two have to decide").await? {
+                return Ok(settlement);
+            }
+            continue;
         };
         if review.evidence.is_shadow() != (context.mode == Mode::Shadow) {
             if let Wrote::Done(settlement) = reopen(context, &review, "of the other mode").await? {
@@ -156,12 +163,13 @@ pub async fn resolve(
             }
             _ => meant_for,
         };
+        let refused = target.as_ref().map(|order| (order, PaymentFate::Refused));
         let wrote = match ruling.action {
             Action::CreditOrder(_) | Action::CreditUser(..) => {
                 credit(context, &review, ruling, target.as_ref()).await?
             }
-            Action::Reject => end(context, &review, ReviewState::Rejected, target.as_ref()).await?,
-            Action::Refund => end(context, &review, ReviewState::Refund, target.as_ref()).await?,
+            Action::Reject => end(context, &review, ReviewState::Rejected, refused).await?,
+            Action::Refund => end(context, &review, ReviewState::Refund, refused).await?,
         };
         if let Wrote::Done(settlement) = wrote {
             return Ok(settlement);
@@ -240,13 +248,24 @@ async fn credit(
         }
         (_, None) => return reopen(context, review, "no such order").await,
     };
+    // A refusal may name a payment that is booked already, as a part of the money: what a person credits
+    // because of it is another booking.
+    if evidence.kind == EvidenceKind::Declined {
+        evidence.payment_id = format!("review-{}", review.id);
+    }
     let whose = target.map(Whose::of).unwrap_or_default();
     match decision {
         Decision::Settle { .. } | Decision::Make { .. } => {
             let decision = (decision, Some(&review.id));
             match write(context, (target, whose), &evidence, decision).await? {
-                // The payment is booked already: with this order or another one.
-                Wrote::Before => end(context, review, ReviewState::Credited, None).await,
+                // The payment is booked already: with this order, or with another one, and then this one
+                // waits for it no more.
+                Wrote::Before => {
+                    let booked = context.store.booked_with(&evidence).await?;
+                    let waits = target.filter(|target| booked.as_ref() != Some(&target.id));
+                    let waits = waits.map(|order| (order, PaymentFate::Elsewhere));
+                    end(context, review, ReviewState::Credited, waits).await
+                }
                 Wrote::Contradicted => {
                     reopen(context, review, ParkReason::AmountConflict.as_str()).await
                 }
@@ -264,19 +283,19 @@ async fn credit(
     }
 }
 
-/// Ends a review without a credit; the order that waits with it lets go.
+/// Ends a review without a credit; the order that waits with it lets go of the payment, which gets the
+/// fate beside it.
 async fn end(
     context: Context<'_>,
     review: &Review,
     state: ReviewState,
-    order: Option<&Order>,
+    order: Option<(&Order, PaymentFate)>,
 ) -> Result<Wrote, StoreError> {
     let now = context.clock.now();
     let evidence = Evidence { source: Source::Operator, ..review.evidence.clone() };
     let order = order.filter(|_| review.has_money());
-    let refused = PaymentFate::Refused;
-    let freed = order.and_then(|order| let_go(order, &evidence, refused, now));
-    let change = order.zip(freed.as_ref());
+    let freed = order.and_then(|(order, fate)| let_go(order, &evidence, fate, now));
+    let change = order.map(|(order, _)| order).zip(freed.as_ref());
     // A payment that goes back is not credited by the proof that comes later. One that contradicts another
     // statement may be no payment at all.
     let is_payment = matches!(evidence.kind, EvidenceKind::Paid(_));
