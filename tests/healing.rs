@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use recharge_local::aws::faults::{Fault, Faults, Service};
+use recharge_local::sim::payprotocol::Mode as PayprotocolMode;
 use recharge_local::sim::receiver::{Manner, SimReceiver};
+use recharge_local::sim::trader::Mode as TraderMode;
 use recharge_local::stack::{Accounts, TRADER_APPID, TRADER_KEY};
 use recharge_shared::app::notify::Deliver;
 use recharge_tests::World;
@@ -244,6 +246,78 @@ fn a_refused_notice_brings_its_own_record_again_and_no_other() {
         world.pass(200).await;
         world.settle().await;
         world.notify().await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_order_that_nobody_looked_at_for_days_is_told_to_have_expired_whatever_call_fails() {
+    for fault in [Fault::RequestLost, Fault::AnswerLost, Fault::CrashBefore, Fault::CrashAfter] {
+        for index in 0..14 {
+            simulate(1, async || {
+                let world = World::new().await;
+                let order = create(&world, "k-1").await;
+                world.pass(74 * 3_600).await;
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let run = functions.poll("broken".to_owned());
+                let _ = recharge_tests::world::until_crash(&faults, run).await;
+                drop(functions);
+                world.let_pass(12).await;
+                assert_eq!(world.order(&order).await["status"], "EXPIRED", "{fault:?} at {index}");
+                assert_eq!(world.untold().await, Vec::<String>::new(), "{fault:?} at {index}");
+            });
+        }
+    }
+}
+
+#[test]
+fn an_order_of_a_former_account_is_not_brought_to_the_new_one() {
+    simulate(1, async || {
+        let world = World::new().await;
+        world.trader.set_mode(TraderMode::Down);
+        let order = create(&world, "k-1").await;
+        let aws = &world.stack.ground.aws;
+        let update = aws.dynamodb(aws.http_client(), 1).update_item();
+        let update = update.table_name(&world.stack.names.table);
+        let update = update.key("pk", AttributeValue::S(format!("O#{order}")));
+        let update = update.key("sk", AttributeValue::S("O".to_owned()));
+        let update = update.update_expression("SET account = :former");
+        let former = AttributeValue::S("FORMER".to_owned());
+        update.expression_attribute_values(":former", former).send().await.unwrap();
+        world.trader.set_mode(TraderMode::Ok);
+        world.let_pass(40).await;
+        assert!(!world.trader.has(&order));
+        let told = world.order(&order).await;
+        let ended = (&told["status"], &told["reason"]);
+        assert_eq!(ended, (&json!("EXPIRED"), &json!("provider_unreachable")));
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn deposits_of_a_time_when_the_list_gave_no_answer_are_found_however_late_it_gives_one() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let wanted = r#"{"paymentMethod":"payprotocol"}"#;
+        let path = "/users/u_1/deposit-addresses";
+        let made = world.send(&world.signed(("POST", path), wanted, "k-1")).await;
+        let address = made.json["addresses"].as_array().unwrap().iter();
+        let address = address.map(|one| &one["address"]).find_map(|one| {
+            let address = one.as_str().unwrap();
+            address.starts_with('T').then(|| address.to_owned())
+        });
+        // From the first run on, and longer than the first look goes back.
+        world.payprotocol.set_mode(PayprotocolMode::Error);
+        world.let_pass(1).await;
+        // Its callbacks are lost.
+        let _ = world.deposit(&address.unwrap(), "1");
+        world.let_pass(100).await;
+        world.payprotocol.set_mode(PayprotocolMode::Ok);
+        world.let_pass(2).await;
+        let balances = world.books().balances;
+        let held = &balances[&("m_demo".to_owned(), "u_1".to_owned(), "USDT".to_owned())];
+        assert_eq!(held.amount, 1_000_000);
         assert_eq!(world.untold().await, Vec::<String>::new());
     });
 }

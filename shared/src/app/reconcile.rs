@@ -303,10 +303,12 @@ impl Run<'_> {
             return Ok(report);
         }
         let over = order.state.is_open() && now >= order.expires_at;
-        // What was begun in shadow mode ends by its time: no provider knows of it.
-        let asks =
-            !foreign && self.may_ask() && (self.provider.can_query() || is_half_done(&order, now));
-        if !asks && !over && !foreign && self.provider.can_query() {
+        // What was begun in shadow mode ends by its time: no provider knows of it. So does what was begun
+        // with an account that the provider no longer has: another account would take it for a new order.
+        let unknown_there = foreign || order.account != self.provider.account();
+        let can_ask = self.provider.can_query() || is_half_done(&order, now);
+        let asks = !unknown_there && self.may_ask() && can_ask;
+        if !asks && !over && !unknown_there && self.provider.can_query() {
             return Ok(report);
         }
         // Whoever moves the date has the look; a crash after this costs one interval, not the order. It
@@ -437,8 +439,11 @@ impl Run<'_> {
         let order = Order { attempt_until: until, attempt_by: invocation.to_owned(), ..order };
         let submission = Submission { store, provider: self.provider, clock, actor: ACTOR };
         let order = submission.again(order).await?.order;
-        if order.state == OrderState::Created {
-            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        match order.state {
+            OrderState::Created => {
+                self.unanswered.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.unanswered.store(0, Ordering::Relaxed),
         }
         Ok(true)
     }
@@ -465,7 +470,8 @@ impl Run<'_> {
         let mut after = order.moved(to, change);
         // At least once more: to see that the notice went out.
         let soon = now.plus(FIRST_CHECK_AFTER);
-        after.due_at = if self.provider.can_query() { after.next_check(now) } else { Some(soon) };
+        let next = after.next_check(now).filter(|_| self.provider.can_query());
+        after.due_at = next.or(Some(soon));
         if self.context.store.advance(order, &after).await? == Written::Raced {
             sometimes("poller: expiry lost the race");
             return Ok(false);
