@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
@@ -56,6 +57,8 @@ impl Config {
             .build();
         let sdk = aws_config::defaults(BehaviorVersion::latest())
             .http_client(tls::aws_client())
+            // An attempt has an end: whoever watches over its bytes besides is paid for and not needed.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts)
             .load()
             .await;
@@ -200,6 +203,11 @@ pub fn audit_page() -> Result<u32, ConfigError> {
         Some(_) => number("AUDIT_PAGE"),
         None => Ok(0),
     }
+}
+
+/// What is logged, `RUST_LOG`.
+pub(crate) fn log_levels() -> Option<String> {
+    std_var("RUST_LOG").filter(|levels| !levels.is_empty())
 }
 
 /// A number from the environment.

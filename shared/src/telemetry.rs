@@ -1,7 +1,11 @@
-//! Logs: one JSON object a line, for `main.rs`. Levels come from `RUST_LOG`.
+//! Logs: one JSON object a line, for `main.rs`. Levels come from `RUST_LOG`: one, or several by
+//! target (`info,aws_smithy_runtime=debug`); `info` without a readable one.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::config;
 
 /// Starts logging to standard output, where Lambda collects it.
 pub fn init() {
@@ -14,15 +18,17 @@ pub fn init_on_stderr() {
 }
 
 fn start(writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let levels = config::log_levels().and_then(|levels| levels.parse::<Targets>().ok());
+    let levels = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
         .with_writer(writer)
-        .with_env_filter(filter)
-        .finish();
+        .with_max_level(LevelFilter::TRACE)
+        .finish()
+        .with(levels);
     // A second call (in tests) keeps the first subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
