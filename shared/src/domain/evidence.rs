@@ -132,6 +132,12 @@ pub struct Evidence {
 /// The longest statement that is kept with a payment: the row stays within one write unit.
 pub const RAW_BYTES_MAX: usize = 400;
 
+/// The beginning of a statement, as much of it as is kept.
+pub fn bounded(mut statement: String) -> String {
+    statement.truncate(statement.floor_char_boundary(RAW_BYTES_MAX));
+    statement
+}
+
 impl Evidence {
     /// That the time of `order` is over while a part of its money is there.
     pub fn time_out(order: &Order, now: Timestamp) -> Evidence {

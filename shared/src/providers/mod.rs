@@ -95,6 +95,14 @@ impl<'a> RawCallback<'a> {
             _ => None,
         }
     }
+
+    /// The content type, if it names one; one that cannot be read, or two of them, are none that we know.
+    pub fn content_type(&self) -> Result<Option<&'a str>, Refusal> {
+        match self.header("content-type") {
+            None if self.headers.contains_key("content-type") => Err(Refusal::UnsupportedMediaType),
+            named => Ok(named),
+        }
+    }
 }
 
 impl fmt::Debug for RawCallback<'_> {

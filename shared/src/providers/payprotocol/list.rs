@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::PayProtocol;
 use super::record::{self, Record, Status};
 use super::wire::{Call, LIST_BYTES_MAX, Reply};
-use crate::domain::evidence::RAW_BYTES_MAX;
+use crate::domain::evidence::bounded;
 use crate::domain::{Evidence, EvidenceKind, OrderId, Source, Timestamp};
 use crate::providers::Answer;
 
@@ -141,12 +141,10 @@ impl PayProtocol {
     }
 
     /// What nobody can read is put aside for a person: it keeps nothing else from being found.
-    fn unreadable(&self, payment_id: String, mut raw: String, now: Timestamp) -> Evidence {
+    fn unreadable(&self, payment_id: String, raw: String, now: Timestamp) -> Evidence {
         let (provider, account) = (self.name.clone(), self.settings.api_key.clone());
         tracing::error!(%provider, payment_id, "a listed recharge cannot be read");
         let digest = Sha256::digest(&raw).into();
-        let end = (0..=RAW_BYTES_MAX).rev().find(|end| raw.is_char_boundary(*end));
-        raw.truncate(end.unwrap_or(0));
         Evidence {
             order_id: Some(OrderId::of_payment(&provider, &account, &payment_id)),
             provider,
@@ -161,7 +159,7 @@ impl PayProtocol {
             stale: false,
             observed_at: now,
             digest,
-            raw,
+            raw: bounded(raw),
         }
     }
 

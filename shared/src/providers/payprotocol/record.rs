@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::settings::{Listed, Settings};
-use crate::domain::evidence::RAW_BYTES_MAX;
+use crate::domain::evidence::bounded;
 use crate::domain::{Currency, Dust, EvidenceKind, Money};
 use crate::providers::Refusal;
 
@@ -157,13 +157,7 @@ impl Record {
 
     /// The statement within the bounds of what is kept.
     pub(super) fn raw(&self) -> String {
-        let mut text = self.statement();
-        let mut end = text.len().min(RAW_BYTES_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text
+        bounded(self.statement())
     }
 
     /// Of what was asked for, the statement is what counts as received: the same in every list.

@@ -1,13 +1,14 @@
-//! Events of the `standard` provider: one strict JSON object with known members.
+//! Events of the `standard` provider: one JSON object, of which what is not known to the letter is left to
+//! a person.
 
 use serde_json::{Map, Value};
 
-use crate::domain::evidence::RAW_BYTES_MAX;
+use crate::domain::evidence::bounded;
 use crate::domain::{Currency, EvidenceKind, Money};
 use crate::json::Strict;
 use crate::providers::Refusal;
 
-/// The members of an event; any other is refused.
+/// The members of an event.
 const MEMBERS: [&str; 10] = [
     "eventId",
     "type",
@@ -29,13 +30,16 @@ pub(super) struct Event {
     /// The transaction; of a statement that we do not know, the message: one transaction can have
     /// several, and none may be taken for another.
     pub(super) payment_id: String,
+    /// The transaction, if it is named.
+    pub(super) transaction_id: Option<String>,
     pub(super) account: Option<String>,
-    pub(super) livemode: bool,
+    pub(super) livemode: Option<bool>,
     /// For the auditor.
     pub(super) raw: String,
 }
 
-/// Reads the body of the message `id`; nothing here depends on the signature.
+/// Reads the body of the authentic message `id`. One that says anything that we do not know, or not as we
+/// know it, is put aside for a person: the provider would only repeat it.
 pub(super) fn read(content_type: Option<&str>, id: &str, body: &[u8]) -> Result<Event, Refusal> {
     let essence = content_type.unwrap_or("application/json").split(';').next().unwrap_or("");
     if !essence.trim().eq_ignore_ascii_case("application/json") {
@@ -44,46 +48,43 @@ pub(super) fn read(content_type: Option<&str>, id: &str, body: &[u8]) -> Result<
     let Ok(Strict(Value::Object(members))) = serde_json::from_slice(body) else {
         return Err(Refusal::Malformed("the body is not one JSON object without duplicates"));
     };
-    if !members.keys().all(|name| MEMBERS.contains(&name.as_str())) {
-        return Err(Refusal::Malformed("a member that events do not have"));
-    }
-    let payment_id = text(&members, "providerTxnId")?;
-    if !is_payment_id(payment_id) {
-        return Err(Refusal::Malformed("providerTxnId"));
-    }
-    let account = match members.get("account") {
-        None => None,
-        Some(_) => Some(text(&members, "account")?.to_owned()),
-    };
-    let kind = kind(&members)?;
-    let payment_id = if kind == EvidenceKind::Unrecognised { id } else { payment_id };
-    let livemode = members.get("livemode").and_then(Value::as_bool);
+    let known = known(&members);
+    let transaction_id = text(&members, "providerTxnId").filter(|id| is_payment_id(id));
     Ok(Event {
-        kind,
-        order: text(&members, "orderId")?.to_owned(),
-        payment_id: payment_id.to_owned(),
-        account,
-        livemode: livemode.ok_or(Refusal::Malformed("livemode"))?,
-        raw: Value::Object(members).to_string().chars().take(RAW_BYTES_MAX / 4).collect(),
+        kind: known.map_or(EvidenceKind::Unrecognised, |(kind, _)| kind),
+        order: text(&members, "orderId").unwrap_or("").to_owned(),
+        payment_id: known.map_or(id, |(_, payment_id)| payment_id).to_owned(),
+        transaction_id: transaction_id.map(str::to_owned),
+        account: text(&members, "account").map(str::to_owned),
+        livemode: members.get("livemode").and_then(Value::as_bool),
+        raw: bounded(Value::Object(members.clone()).to_string()),
     })
 }
 
-/// A type that is not known, or does not go with the status, is put aside for a person.
-fn kind(members: &Map<String, Value>) -> Result<EvidenceKind, Refusal> {
-    Ok(match (text(members, "type")?, text(members, "status")?) {
+/// What an event says about which payment, if it says all that belongs to it and nothing else.
+fn known(members: &Map<String, Value>) -> Option<(EvidenceKind, &str)> {
+    let payment_id = text(members, "providerTxnId").filter(|id| is_payment_id(id))?;
+    text(members, "orderId")?;
+    members.get("livemode")?.as_bool()?;
+    if members.contains_key("account") {
+        text(members, "account")?;
+    }
+    if !members.keys().all(|name| MEMBERS.contains(&name.as_str())) {
+        return None;
+    }
+    let kind = match (text(members, "type")?, text(members, "status")?) {
         ("payment.succeeded", "SUCCESS") => {
-            let amount = members.get("amount").unwrap_or(&Value::Null);
-            let money = money(amount, text(members, "currency")?);
-            EvidenceKind::Paid(money.ok_or(Refusal::Malformed("amount or currency"))?)
+            EvidenceKind::Paid(money(members.get("amount")?, text(members, "currency")?)?)
         }
         ("payment.failed", "FAILED") => EvidenceKind::Declined,
-        _ => EvidenceKind::Unrecognised,
-    })
+        _ => return None,
+    };
+    Some((kind, payment_id))
 }
 
-fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, Refusal> {
+fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     let text = members.get(name).and_then(Value::as_str);
-    text.filter(|text| (1..=128).contains(&text.len())).ok_or(Refusal::Malformed(name))
+    text.filter(|text| (1..=128).contains(&text.len()))
 }
 
 /// An amount in minor units, as a JSON integer.

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 pub use settings::Settings;
 pub use signing::{HEADERS, signature};
 
-use crate::domain::evidence::RAW_BYTES_MAX;
+use crate::domain::evidence::bounded;
 use crate::domain::{
     Currency, Deposit, Evidence, EvidenceKind, Money, Order, OrderId, Policy, ProviderName, Source,
     Timestamp, UserMark,
@@ -148,7 +148,7 @@ impl Standard {
             stale: false,
             observed_at: now,
             digest: Sha256::digest(&raw).into(),
-            raw: raw.chars().take(RAW_BYTES_MAX / 4).collect(),
+            raw: bounded(raw),
         })))
     }
 }
@@ -220,7 +220,6 @@ impl Provider for Standard {
 
     async fn verify(&self, callback: RawCallback<'_>) -> Result<Evidence, Refusal> {
         let claim = signing::claim(&callback)?;
-        let event = event::read(callback.header("content-type"), claim.id, callback.body)?;
         let fits = |key: &str| claim.fits(key, callback.body);
         let believed = self.keys.any(callback.received_at, fits).await;
         if !believed.map_err(|_| Refusal::KeysUnavailable)? {
@@ -230,17 +229,19 @@ impl Provider for Standard {
         if off_secs > i64::from(self.settings.window_seconds) {
             return Err(Refusal::Timestamp);
         }
+        let event = event::read(callback.content_type()?, claim.id, callback.body)?;
+        let unrecognised = event.kind == EvidenceKind::Unrecognised;
         Ok(Evidence {
             provider: self.name.clone(),
             account: event.account.unwrap_or_else(|| self.settings.account.clone()),
             payment_id: event.payment_id,
             order_id: OrderId::parse(&event.order),
             deposit: None,
-            transaction_id: None,
+            transaction_id: event.transaction_id.filter(|_| unrecognised),
             dust: None,
             user_mark: None,
             kind: match event.kind {
-                _ if event.livemode != self.settings.livemode => EvidenceKind::Unrecognised,
+                _ if event.livemode != Some(self.settings.livemode) => EvidenceKind::Unrecognised,
                 kind => kind,
             },
             source: Source::Callback,

@@ -55,8 +55,17 @@ impl Claim<'_> {
     }
 }
 
+/// Under the bytes of `key`; of one that begins with `whsec_`, as the standard writes them, under what the
+/// rest says in base64. `None` when it says nothing.
 fn mac(key: &str, id: &str, timestamp: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
-    let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
+    let mac = match key.strip_prefix("whsec_") {
+        Some(encoded) => {
+            let bytes = base64::decode(encoded).ok().filter(|bytes| !bytes.is_empty())?;
+            Hmac::<Sha256>::new_from_slice(&bytes)
+        }
+        None => Hmac::new_from_slice(key.as_bytes()),
+    };
+    let mac = mac.ok()?;
     let mac = mac.chain_update(id).chain_update(".").chain_update(timestamp).chain_update(".");
     Some(mac.chain_update(body))
 }

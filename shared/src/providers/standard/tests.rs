@@ -86,15 +86,26 @@ fn events_are_read_strictly() {
     for (name, value) in [
         ("amount", json!(1.5)),
         ("amount", json!("5000")),
+        ("amount", json!(i64::MAX as u64 + 1)),
         ("amount", Value::Null),
         ("currency", json!("usd")),
+        ("currency", json!("BTC")),
         ("providerTxnId", json!("a#b")),
         ("providerTxnId", json!("")),
         ("livemode", json!("true")),
         ("orderId", json!(7)),
+        ("account", json!(7)),
         ("surprise", json!(1)),
     ] {
-        assert!(read(&event(|e| e[name] = value.clone())).is_err(), "{name} {value}");
+        let body = event(|e| e[name] = value.clone());
+        assert_eq!(read(&body), Ok(EvidenceKind::Unrecognised), "{name} {value}");
+    }
+    for name in ["type", "orderId", "providerTxnId", "amount", "currency", "status", "livemode"] {
+        let body = event(|e| drop(e.as_object_mut().unwrap().remove(name)));
+        assert_eq!(read(&body), Ok(EvidenceKind::Unrecognised), "{name}");
+    }
+    for bad in ["", "[]", "7", "{} {}", "{\"type\":"] {
+        assert!(read(bad.as_bytes()).is_err(), "{bad}");
     }
     let twice = String::from_utf8(event(|_| {})).unwrap().replacen('{', r#"{"amount":1,"#, 1);
     assert!(read(twice.as_bytes()).is_err());
@@ -113,6 +124,32 @@ fn two_unknown_statements_about_one_transaction_are_two() {
     assert_eq!(statement("evt_2", "payment.updated"), Ok("evt_2".to_owned()));
     assert_eq!(statement("evt_3", "payment.chargeback"), Ok("evt_3".to_owned()));
     assert_eq!(statement("evt_4", "payment.succeeded"), Ok("txn_1".to_owned()));
+}
+
+#[test]
+fn what_is_put_aside_keeps_its_substance() {
+    let body = event(|e| {
+        e["type"] = "payment.chargeback".into();
+        e["note"] = "é".repeat(5_000).into();
+    });
+    let read = event::read(None, "evt_2", &body).unwrap_or_else(|_| panic!("an event"));
+    assert_eq!(read.transaction_id.as_deref(), Some("txn_1"));
+    assert!(
+        read.raw.len() <= crate::domain::evidence::RAW_BYTES_MAX
+            && read.raw.contains(r#""amount":5000"#)
+    );
+}
+
+/// The example of <https://github.com/standard-webhooks/standard-webhooks>: a secret as it is handed out.
+#[test]
+fn a_secret_is_what_its_base64_says() {
+    let body = br#"{"test": 2432232314}"#;
+    let (key, id) = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek");
+    let signature = signing::signature(key, id, "1614265330", body);
+    assert_eq!(signature, "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    for nothing in ["whsec_", "whsec_?"] {
+        assert_eq!(signing::signature(nothing, id, "1614265330", body), "");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use settings::{QuerySettings, Settings, SettingsError, SigningProfile, Stale
 pub use signing::{Fields, SIGN, sign, verify};
 
 use crate::bug::{self, Bug};
-use crate::domain::evidence::RAW_BYTES_MAX;
+use crate::domain::evidence::bounded;
 use crate::domain::{
     Currency, Deposit, Evidence, EvidenceKind, Money, Order, OrderId, Policy, ProviderName, Source,
     Timestamp, UserMark,
@@ -204,15 +204,6 @@ impl Trader {
     }
 }
 
-fn bounded(mut text: String) -> String {
-    let mut end = text.len().min(RAW_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
-}
-
 #[async_trait]
 impl Provider for Trader {
     fn name(&self) -> &ProviderName {
@@ -316,7 +307,7 @@ impl Provider for Trader {
 
     async fn verify(&self, callback: RawCallback<'_>) -> Result<Evidence, Refusal> {
         let RawCallback { body, received_at, .. } = callback;
-        let mut fields = callback::decode(callback.header("content-type"), body).await?;
+        let mut fields = callback::decode(callback.content_type()?, body).await?;
         let notice = callback::read(&self.settings, &fields)?;
         let signature = fields.remove(SIGN).unwrap_or_default();
         let fits = |key: &str| verify(&self.settings.signing, &fields, key, &signature);
