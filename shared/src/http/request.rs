@@ -183,9 +183,10 @@ pub fn no_members(request: &Request) -> Result<(), ApiError> {
 /// The members of the body, which is one JSON object with no others than `known`.
 fn members(request: &Request, known: &[&str]) -> Result<Map<String, Value>, ApiError> {
     let body = body(request, CREATE_BYTES_MAX)?;
-    let content_type = header(request, "content-type").unwrap_or("application/json");
-    let essence = content_type.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
+    let named = header(request, "content-type");
+    let is_unreadable = named.is_none() && request.headers().contains_key("content-type");
+    let essence = named.unwrap_or("application/json").split(';').next().unwrap_or("").trim();
+    if is_unreadable || !essence.eq_ignore_ascii_case("application/json") {
         let message = "send the body as application/json";
         return Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
     }

@@ -71,7 +71,9 @@ impl Store {
         limit: i32,
         after: Option<&str>,
     ) -> Result<ListedPage, StoreError> {
-        if until <= from {
+        // The table refuses to go on from where nothing can be.
+        let after = after.filter(|position| **position >= *edge(from));
+        if until <= from || after.is_some_and(|position| *position >= *edge(until)) {
             return Ok(ListedPage { found: Vec::new(), more: false });
         }
         let request = self.client.query().table_name(&self.table);

@@ -37,6 +37,11 @@ pub struct Known {
     pub parked: bool,
 }
 
+/// How many parts of the index one request looks at.
+const PARTS_MAX: usize = 8;
+/// Entries of a part, when only the rows say which ones are wanted.
+const PART_ENTRIES: i32 = 100;
+
 /// A part of the open reviews, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReviewPage {
@@ -60,8 +65,8 @@ impl Store {
         output.item.as_ref().map(decode).transpose()
     }
 
-    /// Open or closed reviews after `after`, oldest first, at least one if there is any and at most
-    /// `limit`; only those of `merchant` where one is given.
+    /// Open or closed reviews after `after`, oldest first, at most `limit`; only those of `merchant` where
+    /// one is given. Behind many of other merchants a page can be empty and not the last.
     pub async fn reviews(
         &self,
         merchant: Option<&MerchantId>,
@@ -69,8 +74,11 @@ impl Store {
         after: Option<&str>,
     ) -> Result<ReviewPage, StoreError> {
         let list = if closed { CLOSED } else { PARKED };
+        // The index cannot leave the others out: more of it is looked at for one merchant.
+        let entries = if merchant.is_some() { limit.max(PART_ENTRIES) } else { limit };
+        let most = usize::try_from(limit).unwrap_or(0);
         let mut position = after.map(str::to_owned);
-        loop {
+        for _ in 0..PARTS_MAX {
             let start = position.as_deref().and_then(|position| {
                 let (_, pk) = position.split_once('#')?;
                 let mut start = key(pk, "K");
@@ -88,20 +96,31 @@ impl Store {
                 .key_condition_expression("#owner = :owner")
                 .expression_attribute_names("#owner", "owner")
                 .expression_attribute_values(":owner", s(list))
-                .limit(limit)
+                .limit(entries)
                 .set_exclusive_start_key(start)
                 .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
                 .send()
                 .await
                 .map_err(|error| StoreFault::of(&error))?;
-            let reviews: Vec<Review> =
-                output.items().iter().map(decode).collect::<Result<_, _>>()?;
             let next = output.last_evaluated_key.as_ref().map(|row| text(row, "ownerAt"));
             position = next.transpose()?.map(str::to_owned);
+            let mut reviews = Vec::new();
+            let rows = output.items();
+            for (index, row) in rows.iter().enumerate() {
+                match decode(row) {
+                    Ok(review) => reviews.push(review),
+                    Err(error) => tracing::error!(%error, "a review cannot be read"),
+                }
+                if reviews.len() == most && index + 1 < rows.len() {
+                    let next = Some(text(row, "ownerAt")?.to_owned());
+                    return Ok(ReviewPage { reviews, next });
+                }
+            }
             if !reviews.is_empty() || position.is_none() {
                 return Ok(ReviewPage { reviews, next: position });
             }
         }
+        Ok(ReviewPage { reviews: Vec::new(), next: position })
     }
 
     /// What is known of each of these statements.

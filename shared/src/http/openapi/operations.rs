@@ -247,7 +247,7 @@ fn reviews() -> Operation {
     let words = (
         "List reviews",
         "Authentic statements of providers that were put aside, oldest first. A merchant's admins see the \
-         merchant's; the operator's see everybody's.",
+         merchant's; the operator's see everybody's. A page can be empty and have a nextCursor.",
     );
     let operation = person("listReviews", words)
         .parameter(query("status", "Those that are open, or those that are closed.", which))
