@@ -207,12 +207,25 @@ def each_rollout_moves_the_alias_and_stops_at_the_new_versions_errors(stack):
         watched = [entry["Name"] for entry in group["AlarmConfiguration"]["Alarms"]]
         same(f"{name}: watched", watched, [{"Ref": f"{name}NewVersionErrors"}])
         alarm = stack.properties(f"{name}NewVersionErrors")
-        same(f"{name}: metric", (alarm["Namespace"], alarm["MetricName"]), ("AWS/Lambda", "Errors"))
         same(f"{name}: from", (alarm["Threshold"], alarm["EvaluationPeriods"]), (1, 1))
-        same(f"{name}: dimensions", {d["Name"]: d["Value"] for d in alarm["Dimensions"]}, {
-            "FunctionName": {"Ref": f"{name}Function"},
-            "Resource": {"Fn::Sub": f"${{{name}Function}}:live"},
-            "ExecutedVersion": {"Fn::GetAtt": version},
+        parts = {part["Id"]: part for part in alarm["Metrics"]}
+        same(f"{name}: sum", parts.pop("all")["Expression"], "FILL(crashes, 0) + FILL(failures, 0)")
+        found = {}
+        for part in parts.values():
+            assert part["ReturnData"] is False, name
+            metric = part["MetricStat"]["Metric"]
+            key = part["Id"], part["MetricStat"]["Stat"], metric["Namespace"], metric["MetricName"]
+            found[key] = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+        function = re.sub("(?<!^)(?=[A-Z])", "-", name).lower()
+        same(f"{name}: watches", found, {
+            ("crashes", "Sum", "AWS/Lambda", "Errors"): {
+                "FunctionName": {"Ref": f"{name}Function"},
+                "Resource": {"Fn::Sub": f"${{{name}Function}}:live"},
+                "ExecutedVersion": {"Fn::GetAtt": version},
+            },
+            ("failures", "Sum", "Recharge", "Failures"): {
+                "Stage": {"Ref": "Stage"}, "Function": function, "Version": {"Fn::GetAtt": version},
+            },
         })
 
 

@@ -154,7 +154,7 @@ METRICS = {
     "Settlements": {"Provider", "Outcome"}, "TimeToCredit": {"Provider"}, "Parked": {"Provider"},
     "Notifications": {"Outcome"}, "DueBacklog": set(), "OldestDueSeconds": set(),
     "PendingBeyondSla": set(), "ProviderSilent": {"Provider"}, "PaidWithoutRecord": set(),
-    "BooksUnbalanced": set(), "WriteUnits": {"Function"}, "ReadUnits": {"Function"},
+    "BooksUnbalanced": set(), "Failures": {"Function", "Version"}, "WriteUnits": {"Function"}, "ReadUnits": {"Function"},
 }
 # What somebody is told of without looking, and from when on.
 ALARMS = {

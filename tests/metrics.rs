@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::trader::Mode;
 use recharge_shared::metrics::{Metrics, Stage};
@@ -41,12 +42,24 @@ impl Written {
 
 /// An instance that counts, and audits `audit_page` rows.
 fn counting(world: &World, audit_page: u32) -> (Functions, Written) {
+    let (metrics, written) = to_a_text();
+    let ground = Ground { metrics, audit_page, ..world.stack.ground.clone() };
+    (Functions::new(&ground).unwrap(), written)
+}
+
+/// An instance that counts, and reaches the services through `faults`.
+fn counting_through(world: &World, faults: &Faults) -> (Functions, Written) {
+    let (metrics, written) = to_a_text();
+    let wire = faults.wrap(world.stack.ground.aws.http_client());
+    let ground = Ground { metrics, wire, ..world.stack.ground.clone() };
+    (Functions::new(&ground).unwrap(), written)
+}
+
+fn to_a_text() -> (Metrics, Written) {
     let written = Written::default();
     let kept = written.clone();
     let sink = move |lines: &str| kept.0.lock().unwrap().push_str(lines);
-    let metrics = Metrics::to(Stage::parse("test").unwrap(), sink);
-    let ground = Ground { metrics, audit_page, ..world.stack.ground.clone() };
-    (Functions::new(&ground).unwrap(), written)
+    (Metrics::to(Stage::parse("test").unwrap(), sink), written)
 }
 
 /// Every line is read by CloudWatch: what is declared is there.
@@ -101,6 +114,43 @@ fn a_recharge_is_counted_from_create_to_notification() {
         assert_eq!(Written::sum(&lines, "WriteUnits", &[("Function", "callback-worker")]), Some(8));
         assert_eq!(Written::sum(&lines, "Notifications", &[("Outcome", "delivered")]), Some(1));
         assert_eq!(lines.len(), 3, "one line an invocation: {lines:#?}");
+    });
+}
+
+#[test]
+fn failures_are_ours_and_not_the_providers_or_the_callers() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let paid = world.create("u_1", MINOR, "k-0").await;
+        let callback = world.pay(paid.json["orderId"].as_str().unwrap(), None);
+        let (functions, written) = counting(&world, 0);
+        world.trader.set_mode(Mode::Down);
+        world.send_to(&functions, &world.create_request("u_1", MINOR, "k-1")).await;
+        world.send_to(&functions, &world.unsigned(("POST", "/recharges"), &[], b"{}")).await;
+        assert_eq!(Written::sum(&written.lines(), "Failures", &[]), None);
+
+        let away = Faults::new(world.clock().clone(), |call| match call.operation.as_str() {
+            "PutItem" | "TransactWriteItems" | "Query" => Fault::RequestLost,
+            _ => Fault::None,
+        });
+        let (functions, written) = counting_through(&world, &away);
+        let refused = world.send_to(&functions, &world.create_request("u_1", MINOR, "k-2")).await;
+        assert_eq!(
+            (refused.status, &refused.json["errorCode"]),
+            (503, &json!("SERVICE_UNAVAILABLE"))
+        );
+        let lines = written.lines();
+        check(&lines);
+        assert_eq!(Written::sum(&lines, "Failures", &[("Function", "create-order")]), Some(1));
+
+        world.deliver(&callback).await;
+        world.stack.settle_batch_with(&functions, 0).await.unwrap();
+        functions.poll("away".to_owned()).await.unwrap();
+        let lines = written.lines();
+        check(&lines);
+        assert_eq!(Written::sum(&lines, "Failures", &[("Function", "callback-worker")]), Some(1));
+        let of_poller = Written::sum(&lines, "Failures", &[("Function", "reconcile-poller")]);
+        assert!(of_poller > Some(0), "{lines:#?}");
     });
 }
 

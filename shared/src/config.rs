@@ -194,7 +194,8 @@ pub fn metrics(function: &'static str) -> Result<Metrics, ConfigError> {
     let stage = std_var("STAGE").filter(|stage| !stage.is_empty());
     let stage = Stage::parse(stage.as_deref().unwrap_or("local"));
     let stage = stage.ok_or_else(|| ConfigError("STAGE is no name".to_owned()))?;
-    Ok(Metrics::on_stdout(stage).of(function))
+    let version = std_var("AWS_LAMBDA_FUNCTION_VERSION").and_then(|text| Stage::parse(&text));
+    Ok(Metrics::on_stdout(stage).of(function).of_version(version))
 }
 
 /// Rows that the audit looks at in its minute, `AUDIT_PAGE`; nothing without it.

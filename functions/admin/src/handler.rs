@@ -13,7 +13,8 @@ use recharge_shared::domain::{MerchantId, Review, ReviewId, Ruling, TraceId};
 use recharge_shared::http::query::ListReviews;
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
 use recharge_shared::http::{
-    Answer, ApiError, Route, render, review_body, reviews_body, route, trace_of, xray_of,
+    Answer, ApiError, Route, counting_failures, render, review_body, reviews_body, route, trace_of,
+    xray_of,
 };
 use recharge_shared::metrics::Metrics;
 use recharge_shared::queue::SettlementQueue;
@@ -47,7 +48,8 @@ pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Inf
     let xray = header.as_ref().map(TraceHeader::root);
     let span = tracing::error_span!("request", trace = trace.as_str(), xray);
     let work = xray::under(header, answer(deps, &request, &trace)).instrument(span);
-    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
+    let work = deps.metrics.collect(deps.clock.as_ref(), counting_failures(work));
+    Ok(render(&trace, work.await))
 }
 
 async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {

@@ -253,6 +253,7 @@ async fn one(
             Ok(messages.flat_map(|order| news(&order, trace)).map(Outgoing::new).collect())
         }
         Err(error) => {
+            metrics::add(Metric::Failures, (None, None), 1);
             tracing::warn!(%error, "{what} put off");
             Err(match error {
                 StoreError::Busy(_) => Undone::NotNow,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use recharge_shared::domain::OrderId;
+use recharge_shared::metrics::{self, Metric};
 use recharge_shared::queue::Outgoing;
 use recharge_shared::sometimes::sometimes;
 use recharge_shared::xray::TraceHeader;
@@ -67,6 +68,7 @@ async fn hand_over(deps: &Deps, news: Vec<News>) -> Vec<usize> {
     {
         if let Err(error) = sent {
             sometimes("worker: a notice not handed over");
+            metrics::add(Metric::Failures, (None, None), 1);
             let (trace, order) = (message.trace.as_str(), message.order.as_str());
             let xray = header.as_ref().map(TraceHeader::root);
             tracing::warn!(trace, xray, order, %error, "notice not handed over yet");

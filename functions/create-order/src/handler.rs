@@ -19,8 +19,8 @@ use recharge_shared::domain::{Merchant, TraceId, UserId};
 use recharge_shared::egress::Rules;
 use recharge_shared::http::request::{self, CREATE_BYTES_MAX, Resend};
 use recharge_shared::http::{
-    Answer, ApiError, Route, addresses_body, order_body, render, resent_body, route,
-    sent_again_body, trace_of, xray_of,
+    Answer, ApiError, Route, addresses_body, counting_failures, order_body, render, resent_body,
+    route, sent_again_body, trace_of, xray_of,
 };
 use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::{Answer as Answered, Providers};
@@ -58,7 +58,8 @@ pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Inf
     let xray = header.as_ref().map(TraceHeader::root);
     let span = tracing::error_span!("request", trace = trace.as_str(), xray);
     let work = xray::under(header, answer(deps, &request, &trace)).instrument(span);
-    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
+    let work = deps.metrics.collect(deps.clock.as_ref(), counting_failures(work));
+    Ok(render(&trace, work.await))
 }
 
 async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {

@@ -13,7 +13,7 @@ use recharge_shared::app::notify::{
     Context, Deliver, Delivered, Notification, SPARED, destination, notify,
 };
 use recharge_shared::clock::Clock;
-use recharge_shared::metrics::Metrics;
+use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::queue::{DeadLetters, NotificationMessage};
 use recharge_shared::secrets::{NotificationKeysDocument, Secret};
 use recharge_shared::store::{Store, StoreError};
@@ -82,7 +82,10 @@ async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
             let span = tracing::error_span!("notice", trace = message.trace.as_str(), xray);
             match heard(deps, way, &message).instrument(span).await {
                 Ok(done) => return done,
-                Err(error) => error.to_string(),
+                Err(error) => {
+                    metrics::add(Metric::Failures, (None, None), 1);
+                    error.to_string()
+                }
             }
         }
     };
@@ -112,6 +115,7 @@ async fn heard(
             Ok(true)
         }
         Err(StoreError::Busy(why)) => {
+            metrics::add(Metric::Failures, (None, None), 1);
             tracing::warn!(order, why, "notice put off");
             Ok(false)
         }

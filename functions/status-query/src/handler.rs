@@ -14,8 +14,9 @@ use recharge_shared::clock::Clock;
 use recharge_shared::domain::{MerchantId, Order, OrderId, UserId};
 use recharge_shared::http::query::{ListEvents, ListLedger, ListOrders};
 use recharge_shared::http::{
-    Answer, ApiError, Route, addresses_body, balances_body, deliveries_body, events_body,
-    explanation_body, ledger_body, order_body, orders_body, render, route, trace_of, xray_of,
+    Answer, ApiError, Route, addresses_body, balances_body, counting_failures, deliveries_body,
+    events_body, explanation_body, ledger_body, order_body, orders_body, render, route, trace_of,
+    xray_of,
 };
 use recharge_shared::metrics::Metrics;
 use recharge_shared::store::{OrderFilter, Store};
@@ -45,7 +46,8 @@ pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Inf
     let xray = header.as_ref().map(TraceHeader::root);
     let span = tracing::error_span!("request", trace = trace.as_str(), xray);
     let work = xray::under(header, answer(deps, &request)).instrument(span);
-    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
+    let work = deps.metrics.collect(deps.clock.as_ref(), counting_failures(work));
+    Ok(render(&trace, work.await))
 }
 
 async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {

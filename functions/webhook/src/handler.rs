@@ -9,7 +9,9 @@ use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::TraceId;
 use recharge_shared::http::request::{self, CALLBACK_BYTES_MAX};
-use recharge_shared::http::{Answer, ApiError, Route, render, route, trace_of, xray_of};
+use recharge_shared::http::{
+    Answer, ApiError, Route, counting_failures, render, route, trace_of, xray_of,
+};
 use recharge_shared::metrics::{self, Metric, Metrics};
 use recharge_shared::providers::{Provider, Providers, RawCallback};
 use recharge_shared::queue::{SettlementMessage, SettlementQueue};
@@ -37,7 +39,8 @@ pub async fn handle(deps: &Deps, request: Request) -> Result<Response<Body>, Inf
     let xray = header.as_ref().map(TraceHeader::root);
     let span = tracing::error_span!("request", trace = trace.as_str(), xray);
     let work = xray::under(header, receive(deps, &request, &trace)).instrument(span);
-    Ok(render(&trace, deps.metrics.collect(deps.clock.as_ref(), work).await))
+    let work = deps.metrics.collect(deps.clock.as_ref(), counting_failures(work));
+    Ok(render(&trace, work.await))
 }
 
 async fn receive(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answer, ApiError> {

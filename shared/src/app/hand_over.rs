@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::domain::{Timestamp, TraceId};
+use crate::metrics::{self, Metric};
 use crate::queue::NotificationMessage;
 use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, DueNotice, StoreError, Written};
@@ -43,6 +44,7 @@ pub async fn due_notices(context: Context<'_>, deadline: Instant) -> Report {
             Ok(unreadable) => report.failed += unreadable,
             Err(error) => {
                 report.failed += 1;
+                metrics::add(Metric::Failures, (None, None), 1);
                 tracing::warn!(shard, %error, "due notices not read");
             }
         }

@@ -145,6 +145,7 @@ async fn decisions(context: Context<'_>) -> Report {
     let due = match context.store.due_reviews((now, DECISIONS)).await {
         Ok(due) => due,
         Err(error) => {
+            metrics::add(Metric::Failures, (None, None), 1);
             tracing::warn!(%error, "due decisions not read");
             return Report { failed: 1, ..report };
         }
@@ -199,6 +200,7 @@ impl Run<'_> {
             }
             Err(error) => {
                 report.failed += 1;
+                metrics::add(Metric::Failures, (None, None), 1);
                 tracing::warn!(provider = %self.provider.name(), %error, "list not swept");
             }
         }
@@ -215,6 +217,7 @@ impl Run<'_> {
                 Ok(done) => report = report.plus(done),
                 Err(error) => {
                     report.failed += 1;
+                    metrics::add(Metric::Failures, (None, None), 1);
                     tracing::warn!(provider = %self.provider.name(), shard, %error, "shard not read");
                 }
             }
@@ -247,6 +250,7 @@ impl Run<'_> {
                 let looks = join_all(chunk.iter().map(|due| self.look(due))).await;
                 for (look, due) in looks.into_iter().zip(chunk) {
                     report = report.plus(look.unwrap_or_else(|error| {
+                        metrics::add(Metric::Failures, (None, None), 1);
                         tracing::warn!(order = due.id.as_str(), %error, "look failed");
                         Report { failed: 1, ..Report::default() }
                     }));

@@ -5,8 +5,9 @@ use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::{Value, json};
 
 use super::body::{Problem, ProblemDetail};
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use crate::domain::TraceId;
+use crate::metrics::{self, Metric};
 use crate::xray::TraceHeader;
 
 /// What a handler wants to say.
@@ -84,6 +85,18 @@ fn gateway_id(request: &Request) -> Option<&str> {
         Some(RequestContext::ApiGatewayV2(context)) => context.request_id.as_deref(),
         _ => None,
     }
+}
+
+/// Works on one request, and counts it if it fails by our own or our services' fault.
+pub async fn counting_failures(
+    work: impl Future<Output = Result<Answer, ApiError>>,
+) -> Result<Answer, ApiError> {
+    let outcome = work.await;
+    let codes = [ErrorCode::InternalError, ErrorCode::ServiceUnavailable];
+    if outcome.as_ref().is_err_and(|error| codes.contains(&error.code)) {
+        metrics::add(Metric::Failures, (None, None), 1);
+    }
+    outcome
 }
 
 /// The response for an outcome; errors are logged here, once, with their cause.

@@ -12,7 +12,7 @@ pub mod query;
 pub mod request;
 mod route;
 
-pub use answer::{Answer, File, render, trace_of, xray_of};
+pub use answer::{Answer, File, counting_failures, render, trace_of, xray_of};
 pub use error::{ApiError, ErrorCode};
 pub use notice::{deliveries_body, events_body, resent_body, sent_again_body};
 pub use order::{

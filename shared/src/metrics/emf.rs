@@ -34,7 +34,7 @@ impl<'a> Line<'a> {
 }
 
 /// The lines of one invocation, each with its end.
-pub(super) fn lines(samples: &[Sample], labels: (&str, &str), at: Timestamp) -> String {
+pub(super) fn lines(samples: &[Sample], labels: [&str; 3], at: Timestamp) -> String {
     let mut lines: Vec<Line<'_>> = Vec::with_capacity(2);
     for sample in samples {
         match lines.iter_mut().find(|line| line.takes(sample)) {
@@ -57,7 +57,7 @@ pub(super) fn lines(samples: &[Sample], labels: (&str, &str), at: Timestamp) -> 
 fn write_line(
     text: &mut String,
     line: &Line<'_>,
-    (stage, function): (&str, &str),
+    [stage, function, version]: [&str; 3],
     at: Timestamp,
 ) -> std::fmt::Result {
     write!(text, "{{\"_aws\":{{\"Timestamp\":{},\"CloudWatchMetrics\":[", at.millis())?;
@@ -69,8 +69,11 @@ fn write_line(
         write!(text, "],\"Metrics\":[{{\"Name\":\"{name}\",\"Unit\":\"{unit}\"}}]}}")?;
     }
     write!(text, "]}},\"Stage\":\"{stage}\"")?;
-    if line.samples.iter().any(|sample| sample.metric.in_halves()) {
+    if line.samples.iter().any(|sample| sample.metric.is_of_a_function()) {
         write!(text, ",\"Function\":\"{function}\"")?;
+    }
+    if line.samples.iter().any(|sample| sample.metric == Metric::Failures) {
+        write!(text, ",\"Version\":\"{version}\"")?;
     }
     if let Some(provider) = line.provider {
         write!(text, ",\"Provider\":\"{provider}\"")?;
@@ -88,7 +91,8 @@ fn write_line(
 /// The second set of dimensions, beside the roll-up over the stage.
 fn write_dimensions(text: &mut String, sample: &Sample) -> std::fmt::Result {
     let named = [
-        ("Function", sample.metric.in_halves()),
+        ("Function", sample.metric.is_of_a_function()),
+        ("Version", sample.metric == Metric::Failures),
         ("Provider", sample.provider.is_some()),
         ("Outcome", sample.outcome.is_some()),
     ];

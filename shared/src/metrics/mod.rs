@@ -54,6 +54,8 @@ pub enum Metric {
     PaidWithoutRecord,
     /// Balances that are not the sum of their entries.
     BooksUnbalanced,
+    /// What a function could not do by its own or our services' fault, though it did not crash.
+    Failures,
     /// Of the table.
     WriteUnits,
     /// Of the table.
@@ -62,7 +64,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Metric; 17] = [
+    pub const ALL: [Metric; 18] = [
         Metric::Creates,
         Metric::CreateLatency,
         Metric::ProviderCalls,
@@ -78,6 +80,7 @@ impl Metric {
         Metric::ProviderSilent,
         Metric::PaidWithoutRecord,
         Metric::BooksUnbalanced,
+        Metric::Failures,
         Metric::WriteUnits,
         Metric::ReadUnits,
     ];
@@ -100,6 +103,7 @@ impl Metric {
             Metric::ProviderSilent => "ProviderSilent",
             Metric::PaidWithoutRecord => "PaidWithoutRecord",
             Metric::BooksUnbalanced => "BooksUnbalanced",
+            Metric::Failures => "Failures",
             Metric::WriteUnits => "WriteUnits",
             Metric::ReadUnits => "ReadUnits",
         }
@@ -121,13 +125,19 @@ impl Metric {
         matches!(self, Metric::CreateLatency | Metric::ProviderLatency | Metric::TimeToCredit)
     }
 
+    /// Whether it is told apart by the function that it is of.
+    const fn is_of_a_function(self) -> bool {
+        matches!(self, Metric::Failures | Metric::WriteUnits | Metric::ReadUnits)
+    }
+
     /// Capacity units come in halves, and are kept in halves.
     const fn in_halves(self) -> bool {
         matches!(self, Metric::WriteUnits | Metric::ReadUnits)
     }
 }
 
-/// The stage of a deployment, the first dimension of everything: `[A-Za-z0-9._-]{1,64}`.
+/// The stage of a deployment, the first dimension of everything: `[A-Za-z0-9._-]{1,64}`. Versions are of the
+/// same grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage(Arc<str>);
 
@@ -242,6 +252,7 @@ type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct Metrics {
     on: Option<(Sink, Stage)>,
     function: &'static str,
+    version: Option<Stage>,
 }
 
 impl fmt::Debug for Metrics {
@@ -260,12 +271,17 @@ impl Metrics {
 
     /// To `sink`, which takes whole lines.
     pub fn to(stage: Stage, sink: impl Fn(&str) + Send + Sync + 'static) -> Metrics {
-        Metrics { on: Some((Arc::new(sink), stage)), function: "" }
+        Metrics { on: Some((Arc::new(sink), stage)), function: "", version: None }
+    }
+
+    /// Those of one version of a function, of which a rollout can be told apart.
+    pub fn of_version(self, version: Option<Stage>) -> Metrics {
+        Metrics { version, ..self }
     }
 
     /// Those of `function`.
     pub fn of(&self, function: &'static str) -> Metrics {
-        Metrics { on: self.on.clone(), function }
+        Metrics { function, ..self.clone() }
     }
 
     /// Runs one invocation, and writes down what it has collected.
@@ -284,7 +300,8 @@ impl Metrics {
             };
             let (done, samples) = COLLECTED.scope(RefCell::default(), work).await;
             if !samples.is_empty() {
-                sink(&emf::lines(&samples, (&stage.0, self.function), clock.now()));
+                let version = self.version.as_ref().map_or("-", |version| &version.0);
+                sink(&emf::lines(&samples, [&stage.0, self.function, version], clock.now()));
             }
             done
         }

@@ -21,7 +21,8 @@ async fn collected(work: impl Future<Output = ()>) -> Vec<Value> {
     let kept = written.clone();
     let stage = Stage::parse("prod").unwrap();
     let metrics = Metrics::to(stage, move |lines| kept.lock().unwrap().push_str(lines));
-    metrics.of("create-order").collect(&Fixed, work).await;
+    let metrics = metrics.of("create-order").of_version(Stage::parse("17"));
+    metrics.collect(&Fixed, work).await;
     let written = written.lock().unwrap().clone();
     assert!(written.is_empty() || written.ends_with('\n'));
     written.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -55,6 +56,16 @@ async fn one_line_where_the_dimensions_agree() {
         "Creates": 1, "WriteUnits": 4.5, "ProviderLatency": [12, 3],
     });
     assert_eq!(lines, [wanted]);
+}
+
+#[tokio::test]
+async fn a_failure_says_which_version_failed() {
+    let lines = collected(async { add(Metric::Failures, (None, None), 2) }).await;
+    let line = &lines[0];
+    let dimensions = json!([["Stage"], ["Stage", "Function", "Version"]]);
+    assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], dimensions);
+    assert_eq!((&line["Function"], &line["Version"]), (&json!("create-order"), &json!("17")));
+    assert_eq!(line["Failures"], 2);
 }
 
 #[tokio::test]
