@@ -18,7 +18,7 @@ pub fn meaning(code: ErrorCode) -> &'static str {
         Unauthenticated => "a header of the signature is missing",
         SignatureInvalid => "the signature does not fit, or the key is unknown",
         TimestampOutOfRange => "signed too long ago, or in the future",
-        Forbidden => "the key lacks the scope",
+        Forbidden => "the key lacks the scope, or the merchant or the user is suspended",
         NotFound => "unknown, or somebody else's",
         MethodNotAllowed => "the path exists, not with this verb; see `Allow`",
         Conflict => "something else stands in the way: a reference in use, an order that has ended",
@@ -28,7 +28,7 @@ pub fn meaning(code: ErrorCode) -> &'static str {
         IdempotencyKeyReused => "the key belongs to another request; nothing was executed",
         RateLimited => "too many requests; wait as `Retry-After` says",
         InternalError => "our bug; the trace finds it",
-        ProviderError => "the provider answered with something that is no answer",
+        ProviderError => "reserved: no route answers with it",
         ServiceUnavailable => "come again; see `Retry-After`",
         ProviderUnavailable => "the provider cannot be reached; see `Retry-After`",
     }
@@ -120,6 +120,9 @@ fn words_of(code: &str) -> (&'static str, serde_json::Value) {
         "IDEMPOTENCY_KEY_REUSED" => ("the key was used for another request", json!([])),
         "RATE_LIMITED" => ("too many requests: slow down", json!([])),
         "INTERNAL_ERROR" => ("internal error", json!([])),
+        "PROVIDER_UNAVAILABLE" => {
+            ("the payment provider cannot be reached: send the same request again", json!([]))
+        }
         _ => ("temporarily unavailable: retry", json!([])),
     }
 }
