@@ -28,7 +28,7 @@ pub fn start(sim: &Rc<Sim>, money: &Money, scripts: &[Script]) -> Vec<Actor> {
         }
     }
     actors.push(tokio::task::spawn_local(postman(sim.clone(), money.clone())));
-    actors.push(tokio::task::spawn_local(people::operator(sim.clone())));
+    actors.push(tokio::task::spawn_local(people::operator(sim.clone(), money.clone())));
     actors.push(tokio::task::spawn_local(moods(sim.clone(), money.clone())));
     actors
 }
@@ -150,14 +150,22 @@ fn event(sim: &Sim, id: &str, said: &Value, key: &str) -> Incoming {
     sim.world.unsigned(("POST", &path), &headers, body.as_bytes())
 }
 
-/// Says of an order that it has failed, as only the gateway can; and forges events, as anybody can.
-pub async fn say_failed(sim: &Sim, order: &str) {
+/// Says of an order that it has failed, as only the gateway can: as a transaction of its own, or as one that
+/// has paid a part.
+pub async fn say_failed(sim: &Sim, money: &Money, order: &str) {
+    let gate = gate_key("");
+    let funds = money.funds.all();
+    let its = funds.iter().filter(|(_, paid)| paid.order.as_deref() == Some(order));
+    let its: Vec<&str> = its.filter_map(|(key, _)| key.strip_prefix(&gate)).collect();
+    let payment = match its.is_empty() || sim.dice.chance(500) {
+        true => format!("f-{}", order.to_lowercase()),
+        false => (*sim.dice.pick(&its)).to_owned(),
+    };
     let said = json!({
         "eventId": format!("f-{order}"), "type": "payment.failed", "orderId": order,
-        "providerTxnId": format!("f-{}", order.to_lowercase()), "status": "FAILED",
-        "livemode": true,
+        "providerTxnId": payment, "status": "FAILED", "livemode": true,
     });
-    sim.wire.note(&format!("the gateway fails {order}"));
+    sim.wire.note(&format!("the gateway fails {order} by {payment}"));
     sim.request(&event(sim, &format!("m-f-{order}"), &said, GATE_KEY)).await;
 }
 

@@ -1,7 +1,7 @@
 //! What must have come true of such a run: every order has ended, every payment is somewhere, and nobody has
 //! more or less than what the providers received for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use recharge_local::books::{self, AccountKey};
 use recharge_local::stack::PAYPROTOCOL;
@@ -18,10 +18,22 @@ pub fn missing(sim: &Sim, money: &Money) -> Vec<String> {
     let mut missing = Vec::new();
     let places = sim.wire.books(|books| {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        // The orders about whose money somebody is still to decide.
+        let mut asked_about: BTreeSet<&str> = BTreeSet::new();
+        for (_, row) in books.rows.iter().filter(|(key, _)| key.0.starts_with("K#")) {
+            let is_open = !["CREDITED", "REJECTED", "REFUND"].contains(&text(row, "state"));
+            let has_money = text(row, "kind") == "paid" || text(row, "why") == "incomplete";
+            if is_open && has_money {
+                asked_about.insert(text(row, "order"));
+            }
+        }
         for (id, row) in books.orders() {
             let state = text(row, "state");
             if polls && ["CREATED", "PENDING"].contains(&state) {
                 missing.push(format!("I8: {id} is still {state}"));
+            }
+            if state == "REVIEW" && !asked_about.contains(id) {
+                missing.push(format!("I8: {id} waits for a person, and nobody is asked"));
             }
             for (payment, fate, _) in payments(row) {
                 places.entry(key_of(row, &payment)).or_default().push(format!("{fate} in {id}"));

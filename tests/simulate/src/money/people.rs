@@ -5,6 +5,7 @@ use std::rc::Rc;
 use recharge_local::call::{ADMIN_KEYS, API_KEYS};
 use serde_json::{Value, json};
 
+use super::Money;
 use super::actors::say_failed;
 use crate::sim::Sim;
 
@@ -12,13 +13,13 @@ use crate::sim::Sim;
 const OPERATORS: [usize; 2] = [2, 3];
 
 /// Looks at the reviews from time to time and decides about some of them, until the run is over.
-pub async fn operator(sim: Rc<Sim>) {
+pub async fn operator(sim: Rc<Sim>, money: Money) {
     while !sim.is_over.get() {
         sim.nap(200_000).await;
         decide_once(&sim).await;
         let orders: Vec<String> = sim.clients.borrow().orders.values().cloned().collect();
         if sim.plan.mode.calls_back() && !orders.is_empty() && sim.dice.chance(150) {
-            say_failed(&sim, sim.dice.pick::<String>(&orders)).await;
+            say_failed(&sim, &money, sim.dice.pick::<String>(&orders)).await;
         }
     }
 }
