@@ -207,7 +207,7 @@ def each_rollout_moves_the_alias_and_stops_at_the_new_versions_errors(stack):
         watched = [entry["Name"] for entry in group["AlarmConfiguration"]["Alarms"]]
         same(f"{name}: watched", watched, [{"Ref": f"{name}NewVersionErrors"}])
         alarm = stack.properties(f"{name}NewVersionErrors")
-        same(f"{name}: from", (alarm["Threshold"], alarm["EvaluationPeriods"]), (1, 1))
+        same(f"{name}: from", (alarm["Threshold"], alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]), (1, 1, 3))
         parts = {part["Id"]: part for part in alarm["Metrics"]}
         same(f"{name}: sum", parts.pop("all")["Expression"], "FILL(crashes, 0) + FILL(failures, 0)")
         found = {}

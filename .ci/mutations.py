@@ -186,6 +186,7 @@ MUTATIONS = [
      put("WebhookNewVersionErrors", "Metrics", 0, "MetricStat", "Metric", "Dimensions", 2, "Value", "1")),
     (ROLLOUT, "another function's failures",
      put("WebhookNewVersionErrors", "Metrics", 1, "MetricStat", "Metric", "Dimensions", 1, "Value", "admin")),
+    (ROLLOUT, "only the newest minute", put("WebhookNewVersionErrors", "EvaluationPeriods", 1)),
     (ROLLOUT, "failures do not count", put("WebhookNewVersionErrors", "Metrics", 2, "Expression", "FILL(crashes, 0)")),
     (ROLLOUT, "no rollout", resource("WebhookFunctionAliaslive", "UpdatePolicy", {})),
     (DEAD, "no alarm", remove("SettlementDeadLettersNotEmpty")),

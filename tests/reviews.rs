@@ -576,6 +576,32 @@ fn an_order_lets_go_of_a_payment_that_was_credited_elsewhere_before() {
 }
 
 #[test]
+fn parts_stay_with_an_order_whose_other_payment_was_credited_elsewhere() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-2", 4_000_000)).await;
+        let seen = only_review(&world).await;
+        let mut body = json!({"action": "credit_user", "userId": "u_9", "note": "has called"});
+        body["merchant"] = "m_demo".into();
+        resolve(&world, "operator", &seen, &body).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 2_000_000)).await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        world.pass(61).await;
+        arrive(&world, &paid(&world, &order, "p-2", 4_000_000)).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_over 6000000 0 REVIEW REVIEW");
+        let seen = only_review(&world).await;
+        resolve(&world, "admin", &seen, &credit_order(&order)).await;
+        let seen = review(&world, &seen["reviewId"]).await;
+        assert_eq!(seen["status"], "OPEN", "{seen}");
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_over 6000000 0 REVIEW REVIEW");
+        assert_eq!((balance(&world, "u_9"), balance(&world, "u_1")), (4_000_000, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
 fn money_that_waits_with_an_order_is_not_given_to_another_one() {
     simulate(1, async || {
         let world = World::new().await;

@@ -19,7 +19,12 @@ pub fn init_on_stderr() {
 
 fn start(writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) {
     let levels = config::log_levels().and_then(|levels| levels.parse::<Targets>().ok());
-    let levels = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    // A misspelt level reads like the name of a target.
+    let levels = levels.unwrap_or_default();
+    let levels = match levels.default_level() {
+        None => levels.with_default(LevelFilter::INFO),
+        Some(_) => levels,
+    };
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

@@ -216,7 +216,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
         let came_to = store.rule(&review, (ReviewState::Approved, &ruling), NOW).await;
         steps.note(what, came_to.unwrap());
     }
-    steps.note("due", store.due_reviews((NOW, 10)).await.unwrap().found.len());
+    steps.note("due", store.due_reviews((NOW, 10), None).await.unwrap().found.len());
     for what in ["end", "end again"] {
         let state = (ReviewState::Rejected, NOW);
         let came_to = store.end_review(&review.id, state, None, Some(&short)).await;
@@ -224,7 +224,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
     }
     steps.note("reopen", store.reopen_review(&review.id, "x").await.unwrap());
     steps.note("closed", why(&store.reviews(None, (true, 10), None).await.unwrap()));
-    steps.note("due", store.due_reviews((NOW, 10)).await.unwrap().found.len());
+    steps.note("due", store.due_reviews((NOW, 10), None).await.unwrap().found.len());
 }
 
 async fn notices(store: &Store, steps: &mut Steps) {

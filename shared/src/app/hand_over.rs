@@ -58,6 +58,7 @@ pub async fn due_notices(context: Context<'_>, deadline: Instant) -> Report {
                 Ok(handed) => report.notices += u32::from(handed),
                 Err(error) => {
                     report.failed += 1;
+                    metrics::add(Metric::Failures, (None, None), 1);
                     tracing::warn!(%error, "due notice not handed over");
                 }
             }

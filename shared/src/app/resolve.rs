@@ -263,6 +263,11 @@ async fn credit(
                 Wrote::Before => {
                     let booked = context.store.booked_with(&evidence).await?;
                     let waits = target.filter(|target| booked.as_ref() != Some(&target.id));
+                    if waits.is_some_and(|order| holds_others(order, review)) {
+                        let why =
+                            "it is credited elsewhere, and other payments wait with the order";
+                        return reopen(context, review, why).await;
+                    }
                     let waits = waits.map(|order| (order, PaymentFate::Elsewhere));
                     end(context, review, ReviewState::Credited, waits).await
                 }
@@ -281,6 +286,14 @@ async fn credit(
             reopen(context, review, "not a whole payment").await
         }
     }
+}
+
+/// Whether the order waits with other payments than the one that `review` is about.
+fn holds_others(order: &Order, review: &Review) -> bool {
+    order.payments.iter().any(|payment| {
+        payment.id != review.evidence.payment_id
+            && matches!(payment.fate, PaymentFate::Held | PaymentFate::Review)
+    })
 }
 
 /// Ends a review without a credit; the order that waits with it lets go of the payment, which gets the

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::domain::{Evidence, Timestamp, TraceId};
+use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Provider};
 use crate::queue::{SettlementMessage, SettlementQueue};
 use crate::sometimes::sometimes;
@@ -125,6 +126,7 @@ impl Sweep<'_> {
             let order = evidence.order_text().to_owned();
             let message = SettlementMessage { trace, evidence };
             if let Err(error) = self.queue.send(&message).await {
+                metrics::add(Metric::Failures, (None, None), 1);
                 tracing::warn!(provider, order, %error, "evidence not handed over");
                 swept.failed += 1;
                 return Ok(false);

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem, Update,
 };
 
-use super::due::DuePage;
+use super::due::{DuePage, DuePosition};
 use super::fault::{Budget, StoreFault};
 use super::parked::{PARKED, parked_key};
 use super::row::{
@@ -256,13 +256,14 @@ impl Store {
         }))
     }
 
-    /// Decisions that are due by `until`, oldest first, at most `limit`.
+    /// Decisions that are due by `until` after `after`, oldest first, at most `limit`.
     pub async fn due_reviews(
         &self,
         bounds: (Timestamp, i32),
+        after: Option<DuePosition>,
     ) -> Result<DuePage<ReviewId>, StoreError> {
         let due = |row: &Row| parsed(row, "pk", |pk| ReviewId::parse(pk.strip_prefix("K#")?));
-        self.due_page(DUE.to_owned(), bounds, None, due).await
+        self.due_page(DUE.to_owned(), bounds, after, due).await
     }
 
     /// That nobody has closed a review, as a part of what makes an order wait for it.

@@ -19,6 +19,9 @@ const READINGS_MAX: u32 = 3;
 /// More pages than that are no window that anybody should ask for.
 const PAGES_MAX: u32 = 200;
 
+/// So many unreadable records are put aside by themselves, without a readable one beside them.
+const UNREADABLE_MAX: usize = 3;
+
 /// What became of one reading.
 enum Reading {
     /// Everything that is listed.
@@ -74,9 +77,9 @@ impl PayProtocol {
         let started = Instant::now();
         for _ in 0..READINGS_MAX {
             match self.reading(window, (now, started)).await {
-                // None of them: that is no bad record, that is another list than the one we know.
+                // Many, and nothing else: those are no bad records, that is another list than the one we know.
                 Reading::Complete(listed)
-                    if listed.records.is_empty() && !listed.unreadable.is_empty() =>
+                    if listed.records.is_empty() && listed.unreadable.len() > UNREADABLE_MAX =>
                 {
                     return Answer::Unknown("an unreadable list".to_owned());
                 }

@@ -111,15 +111,21 @@ async fn an_unreadable_page_is_no_answer() {
         json!({"count": -1, "list": []}),
         json!({"count": "0", "list": []}),
         json!({"count": 1, "list": {}}),
-        page(1, &[json!({})]),
-        page(1, &[json!(null)]),
-        page(1, &[recharge(&json!({"rechargeStatus": null}))]),
+        page(4, &[json!({}), json!(null), json!([]), recharge(&json!({"rechargeStatus": null}))]),
     ] {
         let (answer, asked) = listed(std::slice::from_ref(&bad)).await;
         assert!(is_unknown(&answer) && asked == 1, "{bad}");
     }
     let bench = bench().answers(500, &json!(null));
     assert!(is_unknown(&bench.provider.list(NOW, NOW, NOW).await), "a refusal is no empty list");
+}
+
+#[tokio::test]
+async fn an_unreadable_record_alone_in_its_window_is_put_aside() {
+    for bad in [json!({}), json!(null), recharge(&json!({"rechargeStatus": null}))] {
+        let (answer, asked) = listed(&[page(1, std::slice::from_ref(&bad))]).await;
+        assert!(matches!(&answer, Answer::Done(ids) if ids.len() == 1) && asked == 1, "{bad}");
+    }
 }
 
 #[tokio::test]
