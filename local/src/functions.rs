@@ -19,6 +19,7 @@ use recharge_shared::auth::Authenticator;
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{MerchantId, Mode, ProviderName, Timestamp};
 use recharge_shared::egress::Rules;
+use recharge_shared::http::gateway::tamed;
 use recharge_shared::metrics::Metrics;
 use recharge_shared::outbound::Outbound;
 use recharge_shared::providers::Providers;
@@ -180,7 +181,7 @@ impl Functions {
         let xray = event["headers"]["x-amzn-trace-id"].as_str().map(str::to_owned);
         // lambda_http panics on events that the gateway never makes; the runtime turns that into a 5xx.
         let request = std::panic::catch_unwind(|| {
-            serde_json::from_value::<LambdaRequest>(event).ok().map(Request::from)
+            serde_json::from_value::<LambdaRequest>(event).ok().map(tamed).map(Request::from)
         });
         let Ok(Some(request)) = request else { return failed_invocation() };
         let mut context = self.context(request_id, 10);

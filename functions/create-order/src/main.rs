@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use create_order::{Deps, handle};
-use lambda_http::{Error, Request, run, service_fn};
+use lambda_http::Error;
 use recharge_shared::app::admission::Admission;
 use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::config::{self, Config};
+use recharge_shared::http::gateway;
 use recharge_shared::telemetry;
 
 // A fifth of an invocation is allocating. Without huge pages: their memory is paid for.
@@ -33,5 +34,5 @@ async fn main() -> Result<(), Error> {
     let now = SystemClock.now();
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up(), deps.providers.warm_up(now));
     let deps = &deps;
-    run(service_fn(move |request: Request| handle(deps, request))).await
+    gateway::run(move |request| handle(deps, request)).await
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use lambda_http::{Error, Request, run, service_fn};
+use lambda_http::Error;
 use recharge_shared::clock::SystemClock;
 use recharge_shared::config::{self, Config};
+use recharge_shared::http::gateway;
 use recharge_shared::telemetry;
 use status_query::{Deps, handle};
 
@@ -27,5 +28,5 @@ async fn main() -> Result<(), Error> {
     };
     tokio::join!(deps.store.warm_up(), deps.auth.warm_up());
     let deps = &deps;
-    run(service_fn(move |request: Request| handle(deps, request))).await
+    gateway::run(move |request| handle(deps, request)).await
 }

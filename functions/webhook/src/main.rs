@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use lambda_http::{Error, Request, run, service_fn};
+use lambda_http::Error;
 use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::config::{self, Config};
+use recharge_shared::http::gateway;
 use recharge_shared::telemetry;
 use webhook::{Deps, handle};
 
@@ -26,5 +27,5 @@ async fn main() -> Result<(), Error> {
     };
     deps.providers.warm_up(SystemClock.now()).await;
     let deps = &deps;
-    run(service_fn(move |request: Request| handle(deps, request))).await
+    gateway::run(move |request| handle(deps, request)).await
 }

@@ -4,6 +4,7 @@ mod answer;
 pub mod body;
 mod cursor;
 mod error;
+pub mod gateway;
 mod notice;
 #[cfg(feature = "openapi")]
 pub mod openapi;
