@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -188,16 +188,23 @@ pub struct Depth {
 
 /// What the template's resources are called in a local stack.
 pub fn template_names() -> Result<Names, String> {
-    let template = Template::read(TEMPLATE, &BTreeMap::new(), EMBEDDED_URL);
-    names(&template.map_err(|error| error.to_string())?)
+    names(template()?)
+}
+
+/// The template with nothing but its defaults, read once in a process.
+fn template() -> Result<&'static Template, String> {
+    static READ: LazyLock<Result<Template, String>> = LazyLock::new(|| {
+        let template = Template::read(TEMPLATE, &BTreeMap::new(), EMBEDDED_URL);
+        template.map_err(|error| error.to_string())
+    });
+    READ.as_ref().map_err(String::clone)
 }
 
 /// The services with the template's resources and the demo merchants' and provider's keys.
 pub async fn prepare(aws: &EmbeddedAws) -> Result<(Names, Vec<GatewayRoute>), String> {
-    let template = Template::read(TEMPLATE, &BTreeMap::new(), EMBEDDED_URL);
-    let template = template.map_err(|error| error.to_string())?;
-    apply(&template, aws).await.map_err(|error| error.to_string())?;
-    let names = names(&template)?;
+    let template = template()?;
+    apply(template, aws).await.map_err(|error| error.to_string())?;
+    let names = names(template)?;
     let mut clients = serde_json::Map::new();
     for key in API_KEYS {
         let scopes = ["recharge:write", "recharge:read"];
@@ -216,7 +223,7 @@ pub async fn prepare(aws: &EmbeddedAws) -> Result<(Names, Vec<GatewayRoute>), St
     put_secret(aws, &names.provider_keys, providers).await?;
     let notifications = json!({API_KEYS[0].merchant: {"secrets": [DEMO_NOTIFICATION_SECRET]}});
     put_secret(aws, &names.notification_keys, notifications).await?;
-    Ok((names, routes(&template)?))
+    Ok((names, routes(template)?))
 }
 
 /// Creates the secret if it is not there; one that somebody has changed stays as it is.
