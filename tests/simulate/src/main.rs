@@ -49,6 +49,10 @@ struct Arguments {
     /// Switches every seeded bug on, one after the other, and fails if one is not found.
     #[arg(long, conflicts_with_all = ["bug", "points", "trace"])]
     bugs: bool,
+    /// Looks so many times for each bug, every time in the seeds after the ones before, and prints the
+    /// median of the seeds that were needed.
+    #[arg(long, requires = "bugs", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
     /// Prints what happened in every run.
     #[arg(long)]
     trace: bool,
@@ -62,6 +66,9 @@ struct Arguments {
     #[arg(long)]
     threads: Option<usize>,
 }
+
+/// After so many runs a word on standard error that it goes on.
+const TOLD_EVERY: u64 = 1_000;
 
 #[derive(Debug, Clone)]
 struct Modes(Vec<Mode>);
@@ -111,34 +118,59 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(violations > 0 || missed > 0))
 }
 
-/// Every bug has to be found: the first seed that does, in the order of seeds and modes.
+/// Every bug has to be found in every round: the first seed that does, in the order of seeds and modes.
 fn find_bugs(arguments: &Arguments) -> ExitCode {
-    let mut missed = Vec::new();
+    let Range { start, end } = arguments.seeds;
+    let length = end - start;
+    let mut missed = 0;
     for bug in Bug::ALL {
-        bug::switch(Some(bug));
-        let outcomes = play_all(&Arguments { first: true, ..arguments.clone() });
-        match outcomes.iter().find(|outcome| !outcome.violations.is_empty()) {
-            Some(Outcome { seed, mode, violations, .. }) => {
-                // What is wrong without the bug too is not its doing.
-                bug::switch(None);
-                if !run(*seed, *mode, false).violations.is_empty() {
-                    println!("{bug:?}: --seeds {seed} --mode {} fails without it", mode.as_str());
-                    missed.push(bug);
-                    continue;
-                }
-                let first: String = violations[0].chars().take(110).collect();
-                println!("{bug:?} found by --seeds {seed} --mode {}: {first}", mode.as_str());
-            }
-            None => {
-                println!("{bug:?} not found in {} runs", outcomes.len());
-                missed.push(bug);
+        let mut needed = Vec::new();
+        for round in 0..arguments.rounds {
+            let first = start + round * length;
+            match find(bug, first..first + length, arguments) {
+                Some(seed) => needed.push(seed - first + 1),
+                // Not found counts as more than all of them.
+                None => needed.push(u64::MAX),
             }
         }
+        missed += usize::from(needed.contains(&u64::MAX));
+        if arguments.rounds > 1 {
+            needed.sort_unstable();
+            let all = needed.iter().filter(|seeds| **seeds <= length).count();
+            // Of an even number the larger one in the middle.
+            let median = match needed[needed.len() / 2] {
+                u64::MAX => format!("more than {length}"),
+                seeds => seeds.to_string(),
+            };
+            println!(
+                "{bug:?} median={median} seeds, found in {all} of {} rounds",
+                arguments.rounds
+            );
+        }
     }
-    let Range { start, end } = arguments.seeds;
-    let (all, found) = (Bug::ALL.len(), Bug::ALL.len() - missed.len());
-    println!("seeds={start}..{end} bugs={all} found={found}");
-    ExitCode::from(u8::from(!missed.is_empty()))
+    let (all, end) = (Bug::ALL.len(), start + arguments.rounds * length);
+    println!("seeds={start}..{end} bugs={all} found={}", all - missed);
+    ExitCode::from(u8::from(missed > 0))
+}
+
+/// The first of these seeds that finds this bug.
+fn find(bug: Bug, seeds: Range<u64>, arguments: &Arguments) -> Option<u64> {
+    bug::switch(Some(bug));
+    let outcomes = play_all(&Arguments { first: true, seeds, ..arguments.clone() });
+    bug::switch(None);
+    let found = outcomes.iter().find(|outcome| !outcome.violations.is_empty());
+    let Some(Outcome { seed, mode, violations, .. }) = found else {
+        println!("{bug:?} not found in {} runs", outcomes.len());
+        return None;
+    };
+    // What is wrong without the bug too is not its doing.
+    if !run(*seed, *mode, false).violations.is_empty() {
+        println!("{bug:?}: --seeds {seed} --mode {} fails without it", mode.as_str());
+        return None;
+    }
+    let first: String = violations[0].chars().take(110).collect();
+    println!("{bug:?} found by --seeds {seed} --mode {}: {first}", mode.as_str());
+    Some(*seed)
 }
 
 /// Plays every seed in every mode on all cores; in the order of seeds and modes, whoever was faster.
@@ -162,6 +194,9 @@ fn play_all(arguments: &Arguments) -> Vec<Outcome> {
             };
             if number > stop_at.load(Ordering::Relaxed) {
                 return done;
+            }
+            if number > 0 && number % TOLD_EVERY == 0 {
+                eprintln!("{number} of {} runs begun", runs.len());
             }
             let outcome = run(*seed, *mode, arguments.trace);
             if arguments.first && !outcome.violations.is_empty() {
