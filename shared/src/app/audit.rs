@@ -12,7 +12,8 @@ use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Found, Providers};
 use crate::store::{AuditPage, HeldBalance, Store, StoreError};
 
-use super::reconcile::{Context, LOOK_TAKES_AT_MOST, Report};
+use super::reconcile::{Context, LOOK_TAKES_AT_MOST};
+use super::report::Report;
 
 /// Between two pages.
 const EVERY_MINUTES: i64 = 5;

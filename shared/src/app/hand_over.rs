@@ -13,7 +13,8 @@ use crate::queue::NotificationMessage;
 use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, DueNotice, StoreError, Written};
 
-use super::reconcile::{Context, LOOK_TAKES_AT_MOST, Report};
+use super::reconcile::{Context, LOOK_TAKES_AT_MOST};
+use super::report::Report;
 
 /// Notices that one run hands over: about what ten notifiers can try in a minute.
 const PER_RUN_MAX: usize = 400;

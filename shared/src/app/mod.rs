@@ -11,6 +11,7 @@ pub mod list_orders;
 pub mod merchants;
 pub mod notify;
 pub mod reconcile;
+pub mod report;
 pub mod resend;
 pub mod resolve;
 pub mod settle;

@@ -269,3 +269,82 @@ pub async fn announce(queue: &NotificationQueue, order: &Order, trace: &TraceId)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{NoticeKind, OrderId};
+
+    const AT: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn row(state: NoticeState, planned: usize, asked: usize) -> NoticeRow {
+        let attempt = |asked| Attempt {
+            at: AT,
+            status: 500,
+            took_ms: 1,
+            error: String::new(),
+            excerpt: String::new(),
+            asked,
+        };
+        let (order, sequence) = (OrderId::parse("R0123456789ABCDEFGHJKMNPQR").unwrap(), 1);
+        let attempts = [vec![attempt(false); planned], vec![attempt(true); asked]].concat();
+        NoticeRow { order, sequence, kind: NoticeKind::Succeeded, state, attempts, due_at: None }
+    }
+
+    /// The attempt that a message about such a row makes: planned, after so many; or asked for.
+    fn attempt(
+        row: Option<NoticeRow>,
+        made: u32,
+        again: bool,
+    ) -> Option<Result<usize, NoticeState>> {
+        let order = OrderId::parse("R0123456789ABCDEFGHJKMNPQR").unwrap();
+        let trace = TraceId::untraced();
+        let message = NotificationMessage { trace, order, sequence: 1, made, again };
+        Try::of(row.as_ref(), &message).map(|found| match found {
+            Try::Planned(made) => Ok(made),
+            Try::Asked(state) => Err(state),
+        })
+    }
+
+    #[test]
+    fn a_copy_of_a_message_does_nothing() {
+        assert_eq!(attempt(None, 0, false), Some(Ok(0)));
+        assert_eq!(attempt(None, 1, false), None);
+        let retrying = || Some(row(NoticeState::Retrying, 2, 1));
+        assert_eq!(attempt(retrying(), 2, false), Some(Ok(2)));
+        assert_eq!(attempt(retrying(), 1, false), None);
+        assert_eq!(attempt(retrying(), 3, false), None);
+        for state in [NoticeState::Delivered, NoticeState::GivenUp, NoticeState::NoAddress] {
+            assert_eq!(attempt(Some(row(state, 2, 0)), 2, false), None, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_beside_the_plan_and_bounded() {
+        for state in [NoticeState::Delivered, NoticeState::GivenUp, NoticeState::Retrying] {
+            assert_eq!(attempt(Some(row(state, 2, 0)), 7, true), Some(Err(state)));
+            assert_eq!(attempt(Some(row(state, 2, ASKED_MAX - 1)), 7, true), Some(Err(state)));
+            assert_eq!(attempt(Some(row(state, 2, ASKED_MAX)), 7, true), None);
+            assert_eq!(attempt(Some(row(state, 2, ASKED_MAX + 1)), 7, true), None);
+        }
+        // An address may have been named since: that is the plan's beginning.
+        assert_eq!(attempt(Some(row(NoticeState::NoAddress, 0, 0)), 0, true), Some(Ok(0)));
+    }
+
+    #[test]
+    fn a_destination_is_a_host_and_its_port() {
+        assert_eq!(destination("https://shop.example/hooks/1"), "shop.example");
+        assert_eq!(destination("https://shop.example:8443/"), "shop.example:8443");
+        assert_eq!(destination("nowhere"), "");
+    }
+
+    #[test]
+    fn an_excerpt_ends_at_a_character() {
+        assert_eq!(bounded("short".to_owned()), "short");
+        let longest = "x".repeat(EXCERPT_BYTES_MAX);
+        assert_eq!(bounded(longest.clone()), longest);
+        assert_eq!(bounded(format!("{longest}y")), longest);
+        // The euro sign is three bytes long, and 1,024 is not a multiple of three.
+        assert_eq!(bounded("\u{20ac}".repeat(400)), "\u{20ac}".repeat(341));
+    }
+}

@@ -25,6 +25,7 @@ use crate::xray::{self, TraceHeader};
 use super::audit::audit;
 use super::hand_over::due_notices;
 use super::notify::announce;
+use super::report::Report;
 use super::submit::{Submission, is_half_done, log};
 use super::sweep::Sweep;
 
@@ -65,48 +66,6 @@ pub struct Context<'a> {
     pub invocation: &'a str,
 }
 
-/// What a run did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Orders looked at.
-    pub looked_at: u32,
-    /// Statements handed to the settlement queue.
-    pub evidence: u32,
-    /// Orders expired.
-    pub expired: u32,
-    /// Half-done creates taken on.
-    pub resumed: u32,
-    /// Notices handed over to be tried (again).
-    pub notices: u32,
-    /// Looks that failed; their orders stay due or come due again.
-    pub failed: u32,
-    /// Whether the time ran out before the work did.
-    pub unfinished: bool,
-    /// Orders that were due.
-    pub due: u32,
-    /// How long the oldest of them had been due.
-    pub oldest_due: Duration,
-    /// Orders that are open long after their expiry.
-    pub beyond_sla: u32,
-}
-
-impl Report {
-    fn plus(self, other: Report) -> Report {
-        Report {
-            looked_at: self.looked_at + other.looked_at,
-            evidence: self.evidence + other.evidence,
-            expired: self.expired + other.expired,
-            resumed: self.resumed + other.resumed,
-            notices: self.notices + other.notices,
-            failed: self.failed + other.failed,
-            unfinished: self.unfinished || other.unfinished,
-            due: self.due + other.due,
-            oldest_due: self.oldest_due.max(other.oldest_due),
-            beyond_sla: self.beyond_sla + other.beyond_sla,
-        }
-    }
-}
-
 /// One run over everything that is due, within `time_left`.
 pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: Duration) -> Report {
     let deadline = Instant::now() + time_left;
@@ -131,7 +90,7 @@ fn count(report: &Report, providers: &Providers) {
     metrics::add(Metric::DueBacklog, all, report.due.into());
     metrics::add(Metric::OldestDueSeconds, all, report.oldest_due.as_secs());
     metrics::add(Metric::PendingBeyondSla, all, report.beyond_sla.into());
-    if report.looked_at == 0 && report.failed > 0 && report.due > 0 {
+    if report.is_failure() {
         metrics::add(Metric::Failures, all, 1);
     }
     for provider in providers.all() {
