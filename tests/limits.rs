@@ -70,6 +70,56 @@ fn the_limit_holds_with_sixteen_instances_at_once() {
 }
 
 #[test]
+fn one_instance_lets_the_burst_pass_pays_for_four_at_once_and_tells_when_to_come_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let merchant = Merchant { creates_per_second: 1, burst: 8, ..Merchant::default() };
+        store(&world).set_merchant(&demo(), &merchant).await.unwrap();
+        world.create("u_1", MINOR, "first").await;
+        world.pass(60).await;
+        let faults = Faults::none(world.clock().clone());
+        let functions = world.instance(&faults, 1);
+        // Status, `Retry-After`, updates: of the order after the provider's answer, and of the bucket.
+        let create = async |number: u64| {
+            let before = faults.log().len();
+            let request = world.create_request("u_1", MINOR, &format!("k-{number}"));
+            let answered = world.send_to(&functions, &request).await;
+            let log = faults.log();
+            let updates = log[before..].iter().filter(|entry| entry.call.ends_with("UpdateItem"));
+            let wait =
+                answered.headers.get("retry-after").map(|wait| wait.to_str().unwrap().to_owned());
+            (answered.status, wait, updates.count())
+        };
+        let refused = (429, Some("2".to_owned()), 1);
+        for (number, updates) in [1, 1, 1, 2, 2, 2, 2, 2].into_iter().enumerate() {
+            let number = u64::try_from(number).unwrap();
+            assert_eq!(create(number).await, (201, None, updates), "create {number}");
+        }
+        assert_eq!(create(8).await, refused);
+        assert_eq!(create(9).await, refused);
+        // One a second comes back, and what was refused has cost nothing.
+        world.pass(1).await;
+        assert_eq!(create(8).await, (201, None, 2));
+        assert_eq!(create(9).await, refused);
+        world.pass(3).await;
+        for number in 10..13 {
+            assert_eq!(create(number).await, (201, None, 2), "create {number}");
+        }
+        assert_eq!(create(13).await, refused);
+
+        // Half a burst is far enough from empty to pay later, one more is not.
+        let merchant = Merchant { burst: 4, ..merchant };
+        store(&world).set_merchant(&demo(), &merchant).await.unwrap();
+        world.pass(61).await;
+        for (number, updates) in [1, 1, 2, 2].into_iter().enumerate() {
+            let number = 20 + u64::try_from(number).unwrap();
+            assert_eq!(create(number).await, (201, None, updates), "create {number}");
+        }
+        assert_eq!(create(24).await, refused);
+    });
+}
+
+#[test]
 fn a_refused_create_may_come_again_with_its_key() {
     simulate(1, async || {
         let world = World::new().await;
@@ -153,5 +203,43 @@ fn nothing_is_created_for_suspended_merchants_and_users_or_for_unregistered_ones
         world.deliver(&callback).await;
         world.settle().await;
         assert_eq!(world.order(&order).await["status"], "SUCCESS");
+    });
+}
+
+#[test]
+fn settings_are_kept_for_a_minute_and_no_longer_although_they_cannot_be_read() {
+    simulate(1, async || {
+        let world = World::new().await;
+        world.create("u_1", MINOR, "first").await;
+        let readable = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let seen = readable.clone();
+        let faults = Faults::new(world.clock().clone(), move |call| {
+            let readable = seen.load(std::sync::atomic::Ordering::Relaxed);
+            if call.operation == "Query" && !readable { Fault::Throttle } else { Fault::None }
+        });
+        let functions = world.instance(&faults, 1);
+        // The status, and how often the settings were asked for.
+        let create = async |number: u64| {
+            let before = faults.log().len();
+            let request = world.create_request("u_1", MINOR, &format!("k-{number}"));
+            let status = world.send_to(&functions, &request).await.status;
+            let log = faults.log();
+            let reads = log[before..].iter().filter(|entry| entry.call.ends_with("Query"));
+            (status, reads.count())
+        };
+        assert_eq!(create(0).await, (201, 1));
+        world.pass(54).await;
+        assert_eq!(create(1).await, (201, 0));
+        world.pass(1).await;
+        assert_eq!(create(2).await, (201, 1), "after 55 seconds");
+        readable.store(false, std::sync::atomic::Ordering::Relaxed);
+        world.pass(54).await;
+        assert_eq!(create(3).await, (201, 0));
+        world.pass(5).await;
+        assert_eq!(create(4).await, (201, 1), "59 seconds old, and still good");
+        world.pass(1).await;
+        assert_eq!(create(5).await, (503, 1));
+        readable.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(create(5).await, (201, 1));
     });
 }

@@ -2,10 +2,19 @@
 
 #![expect(clippy::panic, reason = "an order that is not there ends the test")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::join_all;
+use http::{Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::call::API_KEYS;
-use recharge_local::sim::trader::Mode;
+use recharge_local::sim::receiver::SimReceiver;
+use recharge_local::sim::trader::{InProcess, Mode, SimTrader};
+use recharge_shared::app::notify::Deliver;
+use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_tests::World;
 use recharge_tests::world::simulate;
 use serde_json::json;
@@ -171,6 +180,67 @@ fn a_provider_that_is_down_or_slow_costs_no_order() {
             assert_eq!((world.trader.provider_orders(), world.trader.addresses_made()), (1, 1));
         });
     }
+}
+
+/// The way to a provider, which can be shut: then no connection is made.
+#[derive(Debug)]
+struct Door {
+    open: AtomicBool,
+    inside: InProcess,
+}
+
+#[async_trait]
+impl Outbound for Door {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        match self.open.load(Ordering::Relaxed) {
+            true => self.inside.send(request, limits).await,
+            false => Err(OutboundError::NotSent),
+        }
+    }
+}
+
+#[test]
+fn a_retry_takes_an_order_on_that_the_provider_has_not_heard_of() {
+    simulate(21, async || {
+        let mut door = None;
+        let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+        let outbound = |trader: &SimTrader| -> Arc<dyn Outbound> {
+            let made = Arc::new(Door { open: AtomicBool::new(false), inside: trader.outbound() });
+            door.insert(made).clone()
+        };
+        let world = World::with(None, outbound, way).await;
+        for _ in 0..2 {
+            let refused = world.create("u_1", MINOR, "k-1").await;
+            let away = (503, &json!("PROVIDER_UNAVAILABLE"));
+            assert_eq!((refused.status, &refused.json["errorCode"]), away);
+            world.pass(60).await;
+        }
+        door.unwrap().open.store(true, Ordering::Relaxed);
+        let taken_on = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!((taken_on.status, &taken_on.json["status"]), (200, &json!("PENDING")));
+        assert_eq!((world.trader.provider_orders(), world.books().orders.len()), (1, 1));
+    });
+}
+
+#[test]
+fn a_request_that_cannot_be_made_is_no_replay_of_another() {
+    simulate(22, async || {
+        let world = World::new().await;
+        assert_eq!(world.create("u_1", MINOR, "k-1").await.status, 201);
+        let body = json!({
+            "userId": "u_1", "amount": MINOR, "currency": "USDT", "paymentMethod": "payprotocol",
+        });
+        let other = world.signed(("POST", "/recharges"), &body.to_string(), "k-1");
+        let refused = world.send(&other).await;
+        assert_eq!(
+            (refused.status, &refused.json["details"][0]["field"]),
+            (400, &json!("paymentMethod"))
+        );
+    });
 }
 
 #[test]

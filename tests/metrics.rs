@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use recharge_local::aws::faults::{Fault, Faults};
+use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::trader::Mode;
 use recharge_shared::metrics::{Metrics, Stage};
@@ -289,5 +289,64 @@ fn the_audit_asks_about_what_was_credited_a_day_ago() {
             found.push(Written::sum(&written.lines(), "PaidWithoutRecord", &[]));
         }
         assert_eq!(found, [Some(0), Some(1)]);
+    });
+}
+
+#[test]
+fn an_order_that_is_open_long_after_its_end_is_counted() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        world.create("u_1", MINOR, "k-1").await;
+        world.pass(1).await;
+        world.create("u_1", MINOR, "k-2").await;
+        // Half an hour, and a quarter of an hour: the older one has been over for a second more than that.
+        world.pass(1_800 + 900).await;
+        let (functions, written) = counting(&world, 0);
+        let mut counted = Vec::new();
+        for _ in 0..2 {
+            functions.poll("sla".to_owned()).await.unwrap();
+            let lines = written.lines();
+            let sum = |metric| Written::sum(&lines, metric, &[]);
+            counted.push((sum("PendingBeyondSla"), sum("DueBacklog")));
+            world.pass(3_600).await;
+        }
+        // Both have expired in the first run, and are looked at for late money in the second.
+        assert_eq!(counted, [(Some(1), Some(2)), (Some(0), Some(2))]);
+    });
+}
+
+#[test]
+fn the_audit_says_what_it_could_not_read() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for user in ["u_1", "u_2"] {
+            let created = world.create(user, MINOR, user).await;
+            let callback = world.pay(created.json["orderId"].as_str().unwrap(), None);
+            world.deliver(&callback).await;
+        }
+        world.settle().await;
+        world.pass(300).await;
+        let minute = world.clock().now_ms() / 60_000 % 5;
+        world.pass(u64::try_from(5 - minute).unwrap() * 60).await;
+        // At a time of the audit; the four queries of due orders and the others come first, those of ledgers last.
+        let run = async |fails: fn(&Call) -> bool, minutes: u64| {
+            world.pass(minutes * 60).await;
+            let faults = Faults::new(world.clock().clone(), move |call| {
+                if fails(call) { Fault::Throttle } else { Fault::None }
+            });
+            let wire = faults.wrap(world.stack.ground.aws.http_client());
+            let ground =
+                Ground { wire, audit_page: 100, attempts: 1, ..world.stack.ground.clone() };
+            let functions = Functions::new(&ground).unwrap();
+            let report = functions.poll("audit".to_owned()).await.unwrap();
+            let log = faults.log();
+            let scans = log.iter().filter(|entry| entry.call.ends_with("Scan")).count();
+            (report["failed"].as_u64().unwrap(), scans)
+        };
+        assert_eq!(run(|_| false, 0).await, (0, 1));
+        assert_eq!(run(|_| false, 1).await, (0, 0), "every five minutes");
+        assert_eq!(run(|call| call.operation == "Scan", 4).await, (1, 1));
+        // Nine queries are of what is due: four shards of orders, four of notices, and decisions.
+        assert_eq!(run(|call| call.operation == "Query", 5).await, (9 + 2, 1));
     });
 }

@@ -1,0 +1,164 @@
+//! What a run of the poller says that it did, and where it stops: every count, and the bounds of time, of a silent
+//! provider's calls and of what is told twice.
+
+#![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
+
+use recharge_local::aws::faults::{Call, Fault, Faults, Service};
+use recharge_local::functions::Functions;
+use recharge_local::sim::receiver::Manner;
+use recharge_local::sim::trader::Mode;
+use recharge_tests::World;
+use recharge_tests::world::{CALLBACK_URL, simulate};
+use serde_json::{Value, json};
+
+const MINOR: i64 = 5_000_000;
+
+async fn create(world: &World, key: &str) -> String {
+    let created = world.create("u_1", MINOR, key).await;
+    created.json["orderId"].as_str().unwrap().to_owned()
+}
+
+/// An instance of which these calls fail, and nothing is tried twice.
+fn failing(world: &World, fails: fn(Service, &str) -> bool) -> (Functions, Faults) {
+    let faults = Faults::new(world.clock().clone(), move |call| {
+        if fails(call.service, &call.operation) { Fault::Throttle } else { Fault::None }
+    });
+    (world.instance(&faults, 1), faults)
+}
+
+async fn poll(functions: &Functions) -> Value {
+    functions.poll("run".to_owned()).await.unwrap()
+}
+
+/// Two orders that have run out, two paid ones whose callbacks are lost, two that the provider has not
+/// heard of, and two credited ones whose receiver was away: all of them due.
+async fn busy(world: &World) {
+    for key in ["paid-1", "paid-2"] {
+        let order = create(world, key).await;
+        world.deliver(&world.pay(&order, None)).await;
+    }
+    world.receiver.set(CALLBACK_URL, Manner::Answers(500, String::new()));
+    world.settle().await;
+    world.notify().await;
+    for key in ["unpaid-1", "unpaid-2"] {
+        create(world, key).await;
+    }
+    world.pass(1_795).await;
+    for key in ["lost-1", "lost-2"] {
+        let order = create(world, key).await;
+        world.pay(&order, None);
+    }
+    world.trader.set_mode(Mode::Down);
+    for key in ["begun-1", "begun-2"] {
+        create(world, key).await;
+    }
+    world.trader.set_mode(Mode::Ok);
+    world.pass(125).await;
+}
+
+#[test]
+fn a_run_says_what_it_did() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        busy(&world).await;
+        let expected = json!({
+            "lookedAt": 6, "evidence": 2, "expired": 2, "resumed": 2, "notices": 2, "failed": 0,
+            "unfinished": false,
+        });
+        assert_eq!(world.stack.poll().await.unwrap(), expected);
+    });
+}
+
+#[test]
+fn a_run_says_what_failed() {
+    let run = |fails: fn(Service, &str) -> bool| {
+        simulate(1, async || {
+            let world = World::of_trader().await;
+            busy(&world).await;
+            poll(&failing(&world, fails).0).await
+        })
+    };
+    let report = |counts: [u32; 6]| {
+        let [looked_at, evidence, expired, resumed, notices, failed] = counts;
+        json!({
+            "lookedAt": looked_at, "evidence": evidence, "expired": expired, "resumed": resumed,
+            "notices": notices, "failed": failed, "unfinished": false,
+        })
+    };
+    // Four shards of orders, four of notices, and decisions.
+    let nothing_read = run(|_, operation| operation == "Query");
+    assert_eq!(nothing_read, report([0, 0, 0, 0, 0, 9]));
+    // Two statements and two notices are not handed over; what was expired is told by a later run.
+    let no_queue = run(|service, _| service == Service::Sqs);
+    assert_eq!(no_queue, report([6, 0, 2, 2, 0, 4]));
+    // Nobody has a look, or a notice, who cannot move its date.
+    let no_writes = run(|_, operation| operation == "UpdateItem");
+    assert_eq!(no_writes, report([0, 0, 0, 0, 0, 8]));
+}
+
+#[test]
+fn a_run_ends_before_its_deadline_and_the_next_goes_on() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for number in 0..100 {
+            create(&world, &format!("k-{number}")).await;
+        }
+        world.pass(120).await;
+        // Eight are asked side by side, 3.9 seconds long; a run has 50, and begins no look in the last 18.
+        let slow = |call: &Call| if call.service == Service::Provider { 3_900 } else { 0 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let started = world.clock().now_ms();
+        let first = poll(&world.instance(&faults, 1)).await;
+        let took = world.clock().now_ms() - started;
+        assert!((32_000..36_000).contains(&took), "{took} ms");
+        assert_eq!((&first["unfinished"], &first["failed"]), (&json!(true), &json!(0)));
+        let second = world.stack.poll().await.unwrap();
+        assert_eq!(second["unfinished"], json!(false));
+        assert_eq!(first["lookedAt"].as_u64().unwrap() + second["lookedAt"].as_u64().unwrap(), 100);
+    });
+}
+
+#[test]
+fn a_silent_provider_is_left_alone_for_the_rest_of_a_run() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for number in 0..40 {
+            create(&world, &format!("k-{number}")).await;
+        }
+        world.pass(120).await;
+        let faults = Faults::new(world.clock().clone(), |call| match call.service {
+            Service::Provider => Fault::RequestLost,
+            _ => Fault::None,
+        });
+        let functions = world.instance(&faults, 1);
+        poll(&functions).await;
+        let asked = faults.log().iter().filter(|entry| entry.call.starts_with("provider")).count();
+        // Five, and those that were on their way beside the fifth.
+        assert!((5..=12).contains(&asked), "{asked}");
+        // Nobody has lost a turn by that: all the others are looked at in the next run.
+        let report = world.stack.poll().await.unwrap();
+        assert_eq!(report["lookedAt"], json!(40 - asked));
+    });
+}
+
+#[test]
+fn notices_are_handed_over_until_time_is_short() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for number in 0..80 {
+            let order = create(&world, &format!("k-{number}")).await;
+            world.deliver(&world.pay(&order, None)).await;
+        }
+        world.receiver.set(CALLBACK_URL, Manner::Answers(500, String::new()));
+        world.settle().await;
+        world.notify().await;
+        world.pass(120).await;
+        let slow = |call: &Call| if call.service == Service::Sqs { 4_000 } else { 0 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let report = poll(&world.instance(&faults, 1)).await;
+        // Eight at once every four seconds, and none begins in the last 18 of 50.
+        assert_eq!((&report["unfinished"], &report["notices"]), (&json!(true), &json!(72)));
+        let rest = world.stack.poll().await.unwrap();
+        assert_eq!((&rest["unfinished"], &rest["notices"]), (&json!(false), &json!(8)));
+    });
+}
