@@ -195,7 +195,7 @@ fn play_all(arguments: &Arguments) -> Vec<Outcome> {
             if number > stop_at.load(Ordering::Relaxed) {
                 return done;
             }
-            if number > 0 && number % TOLD_EVERY == 0 {
+            if number > 0 && number.is_multiple_of(TOLD_EVERY) {
                 eprintln!("{number} of {} runs begun", runs.len());
             }
             let outcome = run(*seed, *mode, arguments.trace);
