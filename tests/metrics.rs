@@ -271,9 +271,11 @@ fn the_audit_asks_about_what_was_credited_a_day_ago() {
         let world = World::of_trader().await;
         let created = world.create("u_1", MINOR, "k-1").await;
         let order = created.json["orderId"].as_str().unwrap().to_owned();
-        let genuine = world.create("u_1", MINOR, "k-2").await;
-        let genuine = world.pay(genuine.json["orderId"].as_str().unwrap(), None);
-        world.deliver(&genuine).await;
+        for key in ["k-2", "k-3"] {
+            let genuine = world.create("u_1", MINOR, key).await;
+            let genuine = world.pay(genuine.json["orderId"].as_str().unwrap(), None);
+            world.deliver(&genuine).await;
+        }
         // Signed with the provider's key, by somebody who is not the provider: nobody has paid there.
         let other = World::of_trader().await;
         other.create("u_1", MINOR, "k-1").await;

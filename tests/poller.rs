@@ -5,6 +5,7 @@
 
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::functions::Functions;
+use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::Mode;
 use recharge_tests::World;
@@ -160,5 +161,67 @@ fn notices_are_handed_over_until_time_is_short() {
         assert_eq!((&report["unfinished"], &report["notices"]), (&json!(true), &json!(72)));
         let rest = world.stack.poll().await.unwrap();
         assert_eq!((&rest["unfinished"], &rest["notices"]), (&json!(false), &json!(8)));
+    });
+}
+
+/// The user's deposit address on TRON.
+async fn address(world: &World) -> String {
+    let wanted = r#"{"paymentMethod":"payprotocol"}"#;
+    let made = world.signed(("POST", "/users/u_1/deposit-addresses"), wanted, "");
+    let made = world.send(&made).await;
+    let mut all = made.json["addresses"].as_array().unwrap().iter();
+    let found = all.find(|one| one["address"].as_str().unwrap().starts_with('T')).unwrap();
+    found["address"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_run_says_what_it_found_in_a_list() {
+    let run = |mode: ListMode, fails: fn(Service, &str) -> bool| {
+        simulate(1, async || {
+            let world = World::new().await;
+            let address = address(&world).await;
+            world.stack.poll().await.unwrap();
+            // Their callbacks are lost.
+            for amount in ["1", "2"] {
+                let _ = world.deposit(&address, amount);
+            }
+            world.pass(60).await;
+            world.payprotocol.set_mode(mode);
+            let report = poll(&failing(&world, fails).0).await;
+            world.payprotocol.set_mode(ListMode::Ok);
+            world.settle().await;
+            // What is booked is not handed over again, although it is read again.
+            world.pass(60).await;
+            let again = world.stack.poll().await.unwrap();
+            [&report["evidence"], &report["failed"], &again["evidence"]]
+                .map(|n| n.as_u64().unwrap())
+        })
+    };
+    assert_eq!(run(ListMode::Ok, |_, _| false), [2, 0, 0]);
+    assert_eq!(run(ListMode::Error, |_, _| false), [0, 1, 2]);
+    assert_eq!(run(ListMode::Ok, |service, _| service == Service::Provider), [0, 1, 2]);
+    assert_eq!(run(ListMode::Ok, |service, _| service == Service::Sqs), [0, 1, 2]);
+    assert_eq!(run(ListMode::Ok, |_, operation| operation == "BatchGetItem"), [0, 1, 2]);
+}
+
+#[test]
+fn a_list_is_read_on_by_a_fortnight_a_run_and_looked_back_at() {
+    simulate(1, async || {
+        let world = World::new().await;
+        address(&world).await;
+        world.stack.poll().await.unwrap();
+        let mut runs = Vec::new();
+        // Windows of six hours, the first of which begins five minutes early.
+        for pause in [60, 7_200, 14 * 86_400 - 300, 14 * 86_400 - 299, 0] {
+            world.pass(pause).await;
+            let faults = Faults::none(world.clock().clone());
+            let report = poll(&world.instance(&faults, 1)).await;
+            let asked =
+                faults.log().iter().filter(|entry| entry.call.starts_with("provider")).count();
+            runs.push((asked, report["unfinished"].as_bool().unwrap()));
+        }
+        // One window and three look-backs; those that lie in what is read anyway are left out.
+        let expected = [(4, false), (3, false), (56, false), (56, true), (4, false)];
+        assert_eq!(runs, expected);
     });
 }
