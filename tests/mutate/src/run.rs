@@ -53,7 +53,7 @@ const NEVER: [&str; 5] = ["fairness::", "egress::", "tls::", "outbound_hyper::",
 const SIMULATED: [&str; 4] = ["--seeds", "0..10", "--mode", "every"];
 
 /// For one binary, or the simulation, of one mutant. What does not end was noticed, too.
-const TIME: Duration = Duration::from_secs(100);
+const TIME: Duration = Duration::from_secs(40);
 
 /// What runs, built once.
 struct Built {
