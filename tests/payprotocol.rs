@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use recharge_local::aws::faults::{Call, Fault, Faults, Service};
+use recharge_local::functions::Functions;
 use recharge_local::sim::payprotocol::{Deposited, Mode, Transfer};
 use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_API_KEY};
 use recharge_shared::domain::{
@@ -81,6 +84,41 @@ fn addresses_whose_creation_was_not_answered_are_found() {
             assert!(matches!(found, Answer::Unknown(_)), "{mode:?}: {found:?}");
             assert!(matches!(listed(&world).await, Answer::Unknown(_)), "{mode:?}");
         }
+    });
+}
+
+/// What a request for the user's addresses is answered.
+async fn asked(world: &World, functions: &Functions, user: &str) -> BTreeSet<String> {
+    let path = format!("/users/{user}/deposit-addresses");
+    let request = world.signed(("POST", &path), r#"{"paymentMethod":"payprotocol"}"#, "");
+    let answered = world.send_to(functions, &request).await;
+    assert_eq!(answered.status, 200, "{}", answered.text);
+    let all = answered.json["addresses"].as_array().unwrap();
+    all.iter().map(|one| one["address"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn addresses_that_the_provider_has_made_already_are_the_ones_to_pay_to() {
+    simulate(1, async || {
+        let world = World::new().await;
+        // Of an attempt that died before it wrote them down.
+        let made = addresses(&world, "u_1").await;
+        let made: BTreeSet<String> = made.into_iter().map(|one| one.address).collect();
+        assert_eq!(asked(&world, &world.stack.functions, "u_1").await, made);
+        assert_eq!(asked(&world, &world.stack.functions, "u_1").await, made);
+    });
+}
+
+#[test]
+fn two_who_ask_at_once_for_new_addresses_get_the_same() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let slow = |call: &Call| if call.service == Service::Provider { 150 } else { 1 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let (one, other) = (world.instance(&faults, 1), world.instance(&faults, 1));
+        let (first, second) =
+            futures_util::join!(asked(&world, &one, "u_1"), asked(&world, &other, "u_1"));
+        assert_eq!((first.len(), first), (2, second));
     });
 }
 

@@ -225,3 +225,47 @@ fn a_list_is_read_on_by_a_fortnight_a_run_and_looked_back_at() {
         assert_eq!(runs, expected);
     });
 }
+
+#[test]
+fn an_expiry_that_was_not_announced_is_counted_when_it_is() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        create(&world, "k-1").await;
+        world.pass(1_860).await;
+        let report = poll(&failing(&world, |service, _| service == Service::Sqs).0).await;
+        assert_eq!((&report["expired"], &report["notices"]), (&json!(1), &json!(0)));
+        let mut notices = Vec::new();
+        for _ in 0..3 {
+            world.pass(3_600).await;
+            notices.push(world.stack.poll().await.unwrap()["notices"].as_u64().unwrap());
+            world.notify().await;
+        }
+        assert_eq!(notices, [1, 0, 0]);
+    });
+}
+
+#[test]
+fn what_a_statement_does_not_settle_in_an_hour_expires() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let order = create(&world, "k-1").await;
+        world.pay(&order, None);
+        // No worker runs.
+        let (mut statements, mut expired_after) = (0, None);
+        for minute in 1..=150 {
+            world.pass(60).await;
+            let report = world.stack.poll().await.unwrap();
+            assert_eq!(report["failed"], json!(0));
+            statements += report["evidence"].as_u64().unwrap();
+            if report["expired"] == json!(1) {
+                assert_eq!(expired_after.replace(minute), None, "once");
+            }
+        }
+        assert!(statements > 2, "{statements}");
+        let expired_after = expired_after.unwrap();
+        assert!((90..=100).contains(&expired_after), "half an hour and an hour: {expired_after}");
+        // The money is not lost by that.
+        world.settle().await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+    });
+}

@@ -338,8 +338,14 @@ fn a_decision_that_was_not_handed_over_is_carried_out_all_the_same() {
         assert_eq!(world.send_to(&functions, &request).await.status, 202);
         world.settle().await;
         assert_eq!(balance(&world, "u_1"), MINOR.into());
-        world.let_pass(3).await;
+        world.pass(180).await;
+        let away = functions.poll("away".to_owned()).await.unwrap();
+        assert_eq!((&away["evidence"], &away["failed"]), (&json!(0), &json!(1)));
+        let back = world.stack.poll().await.unwrap();
+        assert_eq!((&back["evidence"], &back["failed"]), (&json!(1), &json!(0)));
+        world.settle().await;
         assert_eq!(balance(&world, "u_1"), i128::from(2 * MINOR));
+        world.let_pass(3).await;
         sound(&world).await;
     });
 }
