@@ -1,7 +1,7 @@
 //! Owns how a file looks that has all of its mutants in it, each behind a switch.
 //!
 //! Only insertions, and operators replaced: nothing is written twice, so that mutants nest. What does not compile that
-//! way is found by the compiler and left out (`crate::build`).
+//! way is found by the compiler and left out (`crate::compile`).
 
 use std::collections::BTreeSet;
 
