@@ -197,6 +197,96 @@ fn two_people_decide_about_a_large_amount() {
     });
 }
 
+/// An order of 10000 USDT whose first 9900 have come, and a review of a payment that is small.
+async fn large_with_a_small_review(last_is_its_own: bool) -> (World, String, Value) {
+    let world = World::new().await;
+    let policy = MerchantPolicy {
+        amount: Some(AmountPolicy::Accumulate),
+        over_payment: Some(recharge_shared::domain::Disposal::Review),
+        ..MerchantPolicy::default()
+    };
+    let merchant = Merchant { policy, ..Merchant::default() };
+    store(&world).set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+    let order = order(&world, "u_1", 10 * LARGE, "k-1").await;
+    arrive(&world, &paid(&world, &order, "p-1", 9_900_000_000)).await;
+    let named = if last_is_its_own { &order } else { "R0000000000000000000000000" };
+    arrive(&world, &paid(&world, named, "p-2", 200_000_000)).await;
+    let seen = only_review(&world).await;
+    assert_eq!((&seen["amount"], &seen["takesTwo"]), (&json!(200_000_000), &json!(false)));
+    (world, order, seen)
+}
+
+#[test]
+fn two_people_decide_about_a_small_payment_that_moves_a_large_order() {
+    for (last_is_its_own, action) in [(true, "credit"), (false, "credit"), (true, "reject")] {
+        simulate(1, async || {
+            let (world, order, seen) = large_with_a_small_review(last_is_its_own).await;
+            let body = if action == "credit" { credit_order(&order) } else { note(action) };
+            let first = resolve(&world, "operator", &seen, &body).await;
+            assert_eq!((first.status, &first.json["status"]), (202, &json!("PROPOSED")));
+            world.let_pass(3).await;
+            assert_eq!(balance(&world, "u_1"), 0);
+            let second = resolve(&world, "operator2", &seen, &body).await;
+            assert_eq!((second.status, &second.json["status"]), (202, &json!("APPROVED")));
+            let (stood, held) = match action {
+                "credit" => {
+                    ("SUCCESS manual 10100000000 10100000000 CREDITED CREDITED", 10_100_000_000)
+                }
+                _ => ("FAILED manual 10100000000 0 REFUSED REFUSED", 0),
+            };
+            assert_eq!((&*stands(&world, &order).await, balance(&world, "u_1")), (stood, held));
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn a_small_payment_that_waits_with_nothing_else_is_one_persons_to_refuse() {
+    simulate(1, async || {
+        let (world, order, seen) = large_with_a_small_review(false).await;
+        let refused = resolve(&world, "operator", &seen, &note("reject")).await;
+        assert_eq!((refused.status, &refused.json["status"]), (202, &json!("APPROVED")));
+        assert_eq!(stands(&world, &order).await, "PENDING paid_under 9900000000 0 HELD");
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_decision_of_one_is_asked_again_when_its_order_holds_much_meanwhile() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let order = order(&world, "u_1", 10 * LARGE, "k-1").await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-2", MINOR)).await;
+        let seen = only_review(&world).await;
+        let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+        let ruled = send_as(&world, "operator", "POST", &path, &credit_order(&order)).await;
+        assert_eq!(ruled.json["status"], "APPROVED");
+        // Its message is not read yet when nearly all of the order's money comes.
+        let large = paid(&world, &order, "p-1", 9_000_000_000);
+        recharge_shared::app::settle::settle(
+            Context {
+                store: &store(&world),
+                policies: &Policies::default(),
+                merchants: &Merchants::new(store(&world)),
+                providers: None,
+                mode: Mode::Live,
+                clock: world.clock(),
+            },
+            &large,
+            None,
+        )
+        .await
+        .unwrap();
+        world.settle().await;
+        assert_eq!(balance(&world, "u_1"), 0);
+        let again = review(&world, &seen["reviewId"]).await;
+        let refused = (&again["status"], &again["refusal"]);
+        assert_eq!(refused, (&json!("OPEN"), &json!("two have to decide")), "{again}");
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
 #[test]
 fn money_that_is_not_credited_is_marked_and_its_order_ends() {
     for (action, status) in [("reject", "REJECTED"), ("refund", "REFUND")] {
@@ -854,6 +944,46 @@ fn an_order_does_not_wait_for_a_decision_that_was_made() {
             assert!(!stands(&world, &order).await.starts_with("REVIEW") || !open.is_empty());
         });
     }
+}
+
+#[test]
+fn a_review_is_not_closed_behind_the_back_of_an_order_that_has_come_to_wait_for_it() {
+    use recharge_shared::domain::ReviewState;
+    use recharge_shared::store::Settled;
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", 4_000_000);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+        assert_eq!(send_as(&world, "admin", "POST", &path, &note("reject")).await.status, 202);
+        // One worker has read the decision when another one puts the order into review.
+        let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
+        let read = store(&world).review(&id).await.unwrap().unwrap();
+        let fresh = paid(&world, &order, "p-1", 4_000_000);
+        let (store, merchants) = (store(&world), Merchants::new(store(&world)));
+        let policies = Policies::from([(fresh.evidence.provider.clone(), Default::default())]);
+        let context = Context {
+            store: &store,
+            policies: &policies,
+            merchants: &merchants,
+            providers: None,
+            mode: Mode::Live,
+            clock: world.clock(),
+        };
+        recharge_shared::app::settle::settle(context, &fresh, None).await.unwrap();
+        assert!(stands(&world, &order).await.starts_with("REVIEW"));
+        let now = Timestamp::from_millis(world.clock().now_ms());
+        let ended = store.end_review(&read, (ReviewState::Rejected, now), None, None).await;
+        assert_eq!(ended.unwrap(), Settled::Raced);
+        world.settle().await;
+        assert_eq!(stands(&world, &order).await, "FAILED manual 4000000 0 REFUSED");
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REJECTED");
+        sound(&world).await;
+    });
 }
 
 #[test]

@@ -217,9 +217,10 @@ async fn aside(store: &Store, steps: &mut Steps) {
         steps.note(what, came_to.unwrap());
     }
     steps.note("due", store.due_reviews((NOW, 10), None).await.unwrap().found.len());
+    let ruled = store.review(&review.id).await.unwrap().unwrap();
     for what in ["end", "end again"] {
         let state = (ReviewState::Rejected, NOW);
-        let came_to = store.end_review(&review.id, state, None, Some(&short)).await;
+        let came_to = store.end_review(&ruled, state, None, Some(&short)).await;
         steps.note(what, came_to.unwrap());
     }
     steps.note("reopen", store.reopen_review(&review.id, "x").await.unwrap());
@@ -288,9 +289,12 @@ async fn due(store: &Store, steps: &mut Steps) {
     }
     let (name, account) = (trader(), "APP");
     steps.note("never read", store.list_read_until(&name, account).await.unwrap());
-    for secs in [5, 3] {
-        let until = NOW.plus(Duration::from_secs(secs));
-        store.list_was_read((&name, account), until).await.unwrap();
+    let at = |secs| NOW.plus(Duration::from_secs(secs));
+    for (read, until) in
+        [(Some(4), 5), (None, 5), (None, 6), (Some(4), 6), (Some(5), 3), (Some(5), 9)]
+    {
+        let moved = store.list_was_read((&name, account), read.map(at), at(until)).await.unwrap();
+        steps.note("moved", moved);
         steps.note("read until", store.list_read_until(&name, account).await.unwrap());
     }
 }

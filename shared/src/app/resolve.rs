@@ -46,8 +46,9 @@ pub async fn decide(
 ) -> Result<Review, ApiError> {
     for _ in 0..RACES_MAX {
         let review = find(desk, id).await?;
-        fits(desk, &review, &ruling.action).await?;
-        let (state, ruling) = match review.rule(ruling.clone(), desk.two_from) {
+        let order = fits(desk, &review, &ruling.action).await?;
+        let takes_two = review.needs_two(&ruling.action, order.as_ref(), desk.two_from);
+        let (state, ruling) = match review.rule(ruling.clone(), takes_two) {
             Ruled::Before => return Ok(review),
             Ruled::Conflict => {
                 let message = format!("the review is {} already", review.state.as_str());
@@ -90,25 +91,32 @@ pub async fn find(desk: Desk<'_>, id: &ReviewId) -> Result<Review, ApiError> {
     review.ok_or_else(ApiError::not_found)
 }
 
-/// Refuses early what the worker would refuse, and what is not the caller's to give.
-async fn fits(desk: Desk<'_>, review: &Review, action: &Action) -> Result<(), ApiError> {
+/// Refuses early what the worker would refuse, and what is not the caller's to give. The order whose money the
+/// decision moves.
+async fn fits(desk: Desk<'_>, review: &Review, action: &Action) -> Result<Option<Order>, ApiError> {
     let conflict = |message: &str| Err(ApiError::new(ErrorCode::Conflict, message));
-    let merchant = match action {
-        Action::Reject | Action::Refund => return Ok(()),
+    let target = match action {
         Action::CreditOrder(id) => {
             let order = desk.store.order(id).await?;
-            let order = order.ok_or_else(|| ApiError::field("orderId", "is no order"))?;
-            order.merchant
+            Some(order.ok_or_else(|| ApiError::field("orderId", "is no order"))?)
         }
-        Action::CreditUser(merchant, _) => merchant.clone(),
+        Action::CreditUser(..) | Action::Reject | Action::Refund => None,
     };
-    if desk.merchant.is_some_and(|own| *own != merchant) {
+    let merchant = match (action, &target) {
+        (Action::CreditUser(merchant, _), _) => Some(merchant),
+        (_, target) => target.as_ref().map(|order| &order.merchant),
+    };
+    if let (Some(own), Some(merchant)) = (desk.merchant, merchant)
+        && own != merchant
+    {
         return Err(match action {
             Action::CreditUser(..) => ApiError::field("merchant", "is not yours"),
             _ => ApiError::field("orderId", "is no order"),
         });
     }
-    if review.owner.as_ref().is_some_and(|(owner, _)| *owner != merchant) {
+    if let (Some((owner, _)), Some(merchant)) = (&review.owner, merchant)
+        && owner != merchant
+    {
         return conflict("the money belongs to another merchant");
     }
     let meant_for = match &review.evidence.order_id {
@@ -117,7 +125,7 @@ async fn fits(desk: Desk<'_>, review: &Review, action: &Action) -> Result<(), Ap
     };
     match review.obstacle(action, meant_for.as_ref()) {
         Some(why) => conflict(why),
-        None => Ok(()),
+        None => Ok(target.or(meant_for)),
     }
 }
 
@@ -131,45 +139,36 @@ pub async fn resolve(
         let Some(review) = context.store.review(id).await? else {
             return Ok(Settlement::plain(Outcome::AlreadyDone));
         };
-        let Some(ruling) = review.approved(two_from) else {
-            if review.state != ReviewState::Approved {
-                return already_carried_out(context, &review).await;
-            }
-            // It was approved when the amount was still one person's to decide.
-            if let Wrote::Done(settlement) = reopen(context, &review, "two have to decide").await? {
-                return Ok(settlement);
-            }
-            continue;
+        let approved = review.ruling.as_ref().filter(|_| review.state == ReviewState::Approved);
+        let Some(ruling) = approved else {
+            return already_carried_out(context, &review).await;
         };
-        if review.evidence.is_shadow() != (context.mode == Mode::Shadow) {
-            if let Wrote::Done(settlement) = reopen(context, &review, "of the other mode").await? {
-                return Ok(settlement);
-            }
-            continue;
-        }
         let meant_for = match &review.evidence.order_id {
             Some(id) => context.store.order(id).await?,
             None => None,
         };
-        if let Some(why) = review.obstacle(&ruling.action, meant_for.as_ref()) {
-            if let Wrote::Done(settlement) = reopen(context, &review, why).await? {
-                return Ok(settlement);
-            }
-            continue;
-        }
+        let obstacle = review.obstacle(&ruling.action, meant_for.as_ref());
         let target = match &ruling.action {
             Action::CreditOrder(id) if review.evidence.order_id.as_ref() != Some(id) => {
                 context.store.order(id).await?
             }
             _ => meant_for,
         };
+        // Whoever wrote the decision down: what it moves is looked at once more, as it is now.
+        let needs_two = review.needs_two(&ruling.action, target.as_ref(), two_from);
+        let foreign = review.evidence.is_shadow() != (context.mode == Mode::Shadow);
         let refused = target.as_ref().map(|order| (order, PaymentFate::Refused));
-        let wrote = match ruling.action {
-            Action::CreditOrder(_) | Action::CreditUser(..) => {
+        let wrote = match (&ruling.action, obstacle) {
+            _ if foreign => reopen(context, &review, "of the other mode").await?,
+            (_, Some(why)) => reopen(context, &review, why).await?,
+            _ if needs_two && !ruling.is_by_two() => {
+                reopen(context, &review, "two have to decide").await?
+            }
+            (Action::CreditOrder(_) | Action::CreditUser(..), None) => {
                 credit(context, &review, ruling, target.as_ref()).await?
             }
-            Action::Reject => end(context, &review, ReviewState::Rejected, refused).await?,
-            Action::Refund => end(context, &review, ReviewState::Refund, refused).await?,
+            (Action::Reject, None) => end(context, &review, ReviewState::Rejected, refused).await?,
+            (Action::Refund, None) => end(context, &review, ReviewState::Refund, refused).await?,
         };
         if let Wrote::Done(settlement) = wrote {
             return Ok(settlement);
@@ -256,7 +255,7 @@ async fn credit(
     let whose = target.map(Whose::of).unwrap_or_default();
     match decision {
         Decision::Settle { .. } | Decision::Make { .. } => {
-            let decision = (decision, Some(&review.id));
+            let decision = (decision, Some(review));
             match write(context, (target, whose), &evidence, decision).await? {
                 // The payment is booked already: with this order, or with another one, and then this one
                 // waits for it no more.
@@ -315,7 +314,7 @@ async fn end(
     let goes_back =
         state == ReviewState::Refund && is_payment && review.why != ParkReason::AmountConflict;
     let refunded = goes_back.then_some(&evidence);
-    match context.store.end_review(&review.id, (state, now), change, refunded).await? {
+    match context.store.end_review(review, (state, now), change, refunded).await? {
         Settled::Now => {}
         Settled::Raced => return Ok(Wrote::Raced),
         Settled::PaymentTaken => return reopen(context, review, "the payment is booked").await,

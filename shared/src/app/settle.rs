@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::domain::apply::{Birth, deposit};
 use crate::domain::{
     Decision, Entry, Evidence, EvidenceKind, MerchantId, Mode, Money, Order, OrderId, OrderState,
-    ParkReason, PaymentFate, Policy, ProviderName, ReviewId, Source, Timestamp, TraceId, apply,
+    ParkReason, PaymentFate, Policy, ProviderName, Review, Source, Timestamp, TraceId, apply,
 };
 use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Providers};
@@ -283,7 +283,7 @@ pub(super) async fn write(
     context: Context<'_>,
     (order, whose): (Option<&Order>, Whose<'_>),
     evidence: &Evidence,
-    (decision, review): (Decision, Option<&ReviewId>),
+    (decision, review): (Decision, Option<&Review>),
 ) -> Result<Wrote, StoreError> {
     let store = context.store;
     let (settled, after, outcome) = match (decision, order) {
@@ -336,7 +336,7 @@ async fn make(
     (order, whose): (Option<&Order>, Whose<'_>),
     evidence: &Evidence,
     (made, entry, noted): (Box<Order>, &Entry, Option<Box<Order>>),
-    review: Option<&ReviewId>,
+    review: Option<&Review>,
 ) -> Result<Wrote, StoreError> {
     let noted = order.zip(noted.as_deref());
     let write = OrderWrite::New(&made);
@@ -374,7 +374,7 @@ async fn came_to(
     context: Context<'_>,
     (order, whose): (Option<&Order>, Whose<'_>),
     evidence: &Evidence,
-    (settled, after, outcome, review): (Settled, Box<Order>, Outcome, Option<&ReviewId>),
+    (settled, after, outcome, review): (Settled, Box<Order>, Outcome, Option<&Review>),
 ) -> Result<Wrote, StoreError> {
     if let (Settled::Now, Outcome::Held | Outcome::Parked(_)) = (settled, outcome) {
         metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);

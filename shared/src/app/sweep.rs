@@ -11,7 +11,7 @@ use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Provider};
 use crate::queue::{SettlementMessage, SettlementQueue};
 use crate::sometimes::sometimes;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Written};
 
 /// How far before the cursor each window begins: the provider may list late what it dates early.
 const OVERLAP: Duration = Duration::from_secs(300);
@@ -63,15 +63,13 @@ impl Sweep<'_> {
         if now.secs().div_euclid(60).rem_euclid(60) == 0 {
             self.examine(now).await;
         }
-        let begin = match self.store.list_read_until(account.0, account.1).await? {
-            Some(cursor) => cursor,
-            // Written down before the first answer: what arrives while the provider gives none counts.
-            None => {
-                let begin = now.minus(FIRST_LOOK_BACK);
-                self.store.list_was_read(account, begin).await?;
-                begin
-            }
-        };
+        let cursor = self.store.list_read_until(account.0, account.1).await?;
+        let begin = cursor.unwrap_or_else(|| now.minus(FIRST_LOOK_BACK));
+        // Written down before the first answer: what arrives while the provider gives none counts.
+        if cursor.is_none() && !self.moved(None, begin).await? {
+            return Ok(swept);
+        }
+        let mut read = begin;
         let mut from = begin.minus(OVERLAP);
         let begun = from;
         let mut windows = 0;
@@ -85,8 +83,11 @@ impl Sweep<'_> {
             if !self.window(from, until, &mut swept).await? {
                 return Ok(swept);
             }
-            self.store.list_was_read(account, until).await?;
-            from = until;
+            // A clock that is behind takes nobody back.
+            if until > read && !self.moved(Some(read), until).await? {
+                return Ok(swept);
+            }
+            (from, read) = (until, read.max(until));
         }
         for back in LOOK_BACKS {
             let until = now.minus(back);
@@ -96,6 +97,17 @@ impl Sweep<'_> {
             self.window(until.minus(OVERLAP), until, &mut swept).await?;
         }
         Ok(swept)
+    }
+
+    /// Moves the cursor; `false` when it is no longer where it was read: whoever has moved it goes on, or the
+    /// next run does.
+    async fn moved(self, read: Option<Timestamp>, until: Timestamp) -> Result<bool, StoreError> {
+        let account = (self.provider.name(), self.provider.account());
+        let written = self.store.list_was_read(account, read, until).await?;
+        if written == Written::Raced {
+            sometimes("sweep: somebody has moved the cursor");
+        }
+        Ok(written == Written::Now)
     }
 
     /// Hands on what is new in one window; `false` when it could not be read whole.

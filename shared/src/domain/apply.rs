@@ -496,19 +496,7 @@ pub fn let_go(
     fate: PaymentFate,
     now: Timestamp,
 ) -> Option<Order> {
-    // A statement that contradicts the payment says nothing about it.
-    let contradicted = |amount: Money| match evidence.kind {
-        EvidenceKind::Paid(said) => said != amount,
-        _ => false,
-    };
-    let known = order.payment(&evidence.payment_id);
-    let known = known.filter(|payment| !contradicted(payment.amount)).map(|payment| payment.fate);
-    let with_order = match (order.state, evidence.kind, known) {
-        (OrderState::Review, _, Some(PaymentFate::Review))
-        | (OrderState::Review, EvidenceKind::TimedOut | EvidenceKind::Declined, _) => true,
-        (_, _, Some(PaymentFate::Aside)) => false,
-        _ => return None,
-    };
+    let with_order = goes_with_order(order, evidence)?;
     let mut payments = order.payments.clone();
     for payment in &mut payments {
         let with_it = matches!(payment.fate, PaymentFate::Held | PaymentFate::Review);
@@ -523,6 +511,24 @@ pub fn let_go(
     let books = OrderBooks { received: order.received, credited: order.credited, payments };
     let change = Change { books: Some(books), ..change(evidence, Some(Reason::Manual), now) };
     Some(order.moved(to, change))
+}
+
+/// Whether `order` lets go of all that waits with it if nobody credits it what `evidence` brought, or of that
+/// payment alone; `None` when it does not change.
+pub(super) fn goes_with_order(order: &Order, evidence: &Evidence) -> Option<bool> {
+    // A statement that contradicts the payment says nothing about it.
+    let contradicted = |amount: Money| match evidence.kind {
+        EvidenceKind::Paid(said) => said != amount,
+        _ => false,
+    };
+    let known = order.payment(&evidence.payment_id);
+    let known = known.filter(|payment| !contradicted(payment.amount)).map(|payment| payment.fate);
+    match (order.state, evidence.kind, known) {
+        (OrderState::Review, _, Some(PaymentFate::Review))
+        | (OrderState::Review, EvidenceKind::TimedOut | EvidenceKind::Declined, _) => Some(true),
+        (_, _, Some(PaymentFate::Aside)) => Some(false),
+        _ => None,
+    }
 }
 
 /// Decides about parked evidence that a person credits to a user: with an order of its own.

@@ -1,7 +1,7 @@
 //! Reviews: statements that were put aside, and what people decide about them. A decision above a threshold
 //! takes two people; carried out it is by the settlement worker alone.
 
-use super::apply::ParkReason;
+use super::apply::{ParkReason, goes_with_order};
 use super::evidence::{Evidence, EvidenceKind};
 use super::ids::{MerchantId, OrderId, ReviewId, UserId};
 use super::money::Money;
@@ -133,6 +133,8 @@ pub struct Review {
     pub ruling: Option<Ruling>,
     /// Why a decision could not be carried out.
     pub refusal: Option<String>,
+    /// When an order came to wait for it, if that was after it had been put aside.
+    pub seen_again_at: Option<Timestamp>,
 }
 
 /// What a decision comes to.
@@ -149,10 +151,9 @@ pub enum Ruled {
 }
 
 impl Review {
-    /// What `new` comes to; `two_from` is the amount from which two people have to agree, in whole units of
-    /// any currency.
-    pub fn rule(&self, new: Ruling, two_from: u64) -> Ruled {
-        if !self.takes_two(two_from) {
+    /// What `new` comes to; `takes_two` is whether two people have to agree.
+    pub fn rule(&self, new: Ruling, takes_two: bool) -> Ruled {
+        if !takes_two {
             return match (self.state, &self.ruling) {
                 (ReviewState::Open | ReviewState::Proposed, _) => Ruled::Approved(new),
                 (_, Some(known)) if known.action == new.action => Ruled::Before,
@@ -221,18 +222,50 @@ impl Review {
             || matches!(self.why, ParkReason::Incomplete)
     }
 
-    /// Whether two people have to agree.
+    /// Whether two people have to agree to every decision: from `two_from` on, in whole units of any currency.
     pub fn takes_two(&self, two_from: u64) -> bool {
-        self.amount.is_some_and(|amount| {
-            let unit = 10i128.saturating_pow(amount.currency().exponent());
-            amount.minor() >= i128::from(two_from).saturating_mul(unit)
-        })
+        self.amount.is_some_and(|amount| is_large(amount, two_from))
     }
 
-    /// The decision, if it may be carried out: whoever wrote it down, the rule is checked once more.
-    pub fn approved(&self, two_from: u64) -> Option<&Ruling> {
-        let ruling = self.ruling.as_ref().filter(|_| self.state == ReviewState::Approved)?;
-        let two = ruling.second.as_ref().is_some_and(|(second, _)| *second != ruling.by);
-        (two || !self.takes_two(two_from)).then_some(ruling)
+    /// Whether two people have to agree to `action`, which may move more than the payment: `order` is the one
+    /// that it credits, or that lets go of the money, with what waits there.
+    pub fn needs_two(&self, action: &Action, order: Option<&Order>, two_from: u64) -> bool {
+        let moved = order.and_then(|order| self.moved_with(action, order));
+        self.takes_two(two_from) || moved.is_some_and(|moved| is_large(moved, two_from))
     }
+
+    /// What `action` moves of the money of `order`, this payment included.
+    fn moved_with(&self, action: &Action, order: &Order) -> Option<Money> {
+        let waits =
+            |payment: &&Payment| matches!(payment.fate, PaymentFate::Held | PaymentFate::Review);
+        let with_all = match action {
+            Action::CreditOrder(_) => true,
+            Action::CreditUser(..) => false,
+            Action::Reject | Action::Refund => goes_with_order(order, &self.evidence)?,
+        };
+        if !with_all {
+            return None;
+        }
+        let own = match self.evidence.kind {
+            EvidenceKind::Paid(amount) if amount.currency() == order.amount.currency() => amount,
+            _ => Money::zero(order.amount.currency()),
+        };
+        let is_there = order.payment(&self.evidence.payment_id).as_ref().is_some_and(waits);
+        let first = if is_there { 0 } else { own.minor() };
+        let waiting = order.payments.iter().filter(waits);
+        let minor = waiting.fold(first, |sum, payment| sum.saturating_add(payment.amount.minor()));
+        Some(Money::new(minor, order.amount.currency()))
+    }
+}
+
+impl Ruling {
+    /// Whether two people have agreed.
+    pub fn is_by_two(&self) -> bool {
+        self.second.as_ref().is_some_and(|(second, _)| *second != self.by)
+    }
+}
+
+fn is_large(amount: Money, two_from: u64) -> bool {
+    let unit = 10i128.saturating_pow(amount.currency().exponent());
+    amount.minor() >= i128::from(two_from).saturating_mul(unit)
 }

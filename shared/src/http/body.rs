@@ -323,7 +323,8 @@ pub struct Review {
     /// Whether the payment that it speaks of was booked meanwhile: then nothing is left to credit.
     #[cfg_attr(feature = "openapi", schema(example = false))]
     pub booked: bool,
-    /// Whether two people have to decide together.
+    /// Whether two people have to decide together, whatever they decide. A decision that moves more than this
+    /// payment, because other money waits with the order, takes two as well.
     #[cfg_attr(feature = "openapi", schema(example = false))]
     pub takes_two: bool,
     /// What the statement says.

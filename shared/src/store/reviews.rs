@@ -283,33 +283,41 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// The end of an approved review, as a part of what carries it out.
+    /// The end of an approved review, as a part of what carries it out: only if the decision is the one that
+    /// was read, and no order has come to wait for it since.
     pub(super) fn close_review(
         &self,
-        id: &ReviewId,
+        review: &Review,
         state: ReviewState,
         now: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
+        if review.state != ReviewState::Approved || review.ruling.is_none() {
+            return Err(StoreError::Damaged(format!("review {} is not decided", review.id)));
+        }
+        let mut values = HashMap::from([
+            (":state".to_owned(), s(state.as_str())),
+            (":closed".to_owned(), s(CLOSED)),
+            (":now".to_owned(), n(now.millis())),
+        ]);
+        let condition = as_read(review, &mut values);
         let update = Update::builder()
             .table_name(&self.table)
-            .set_key(Some(parked_key(id.as_str())))
+            .set_key(Some(parked_key(review.id.as_str())))
             .update_expression(
                 "SET #state = :state, #owner = :closed, closedAt = :now REMOVE dueAt, dueShard",
             )
-            .condition_expression("#state = :approved")
+            .condition_expression(condition)
             .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#action", "action")
             .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":state", s(state.as_str()))
-            .expression_attribute_values(":approved", s(ReviewState::Approved.as_str()))
-            .expression_attribute_values(":closed", s(CLOSED))
-            .expression_attribute_values(":now", n(now.millis()))
+            .set_expression_attribute_values(Some(values))
             .build()
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
 }
 
-/// That the review stands as it was read, decision and all.
+/// That the review stands as it was read, decision and all, and that no order has come to wait for it since.
 fn as_read(before: &Review, values: &mut Row) -> String {
     let mut condition = match before.state {
         ReviewState::Open => "(attribute_not_exists(#state) OR #state = :was)",
@@ -329,6 +337,13 @@ fn as_read(before: &Review, values: &mut Row) -> String {
             }
             None => condition.push_str(" AND attribute_not_exists(target)"),
         }
+    }
+    match before.seen_again_at {
+        Some(at) => {
+            condition.push_str(" AND seenAgainAt = :seenAgain");
+            values.insert(":seenAgain".to_owned(), n(at.millis()));
+        }
+        None => condition.push_str(" AND attribute_not_exists(seenAgainAt)"),
     }
     condition
 }
@@ -376,6 +391,10 @@ fn decode(row: &Row) -> Result<Review, StoreError> {
         at: time(row, "at")?,
         ruling: ruling(row)?,
         refusal: optional_text(row, "refusal").map(str::to_owned),
+        seen_again_at: match row.contains_key("seenAgainAt") {
+            true => Some(time(row, "seenAgainAt")?),
+            false => None,
+        },
     })
 }
 

@@ -9,13 +9,13 @@ use super::fault::StoreFault;
 use super::item::{Change, change, encode, order_key};
 use super::orders::token;
 use super::parked::{Whose, parked_row};
-use super::reviews::{ReviewId, ReviewState};
+use super::reviews::ReviewState;
 use super::row::{Row, bytes, key, n, parsed_if_there, s};
 use super::users::{balance_key, owner_at, owner_of};
 use super::{Store, StoreError};
 use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
-use crate::domain::{Entry, EntryKind, Evidence, EvidenceKind, Order, OrderId, Timestamp};
+use crate::domain::{Entry, EntryKind, Evidence, EvidenceKind, Order, OrderId, Review, Timestamp};
 
 /// The kind of a payment that no money stands behind.
 const SHADOW: &str = "SHADOW";
@@ -59,8 +59,8 @@ pub struct Booking<'a> {
     pub evidence: &'a Evidence,
     /// Another order, before and after, whose payment this was meant to be.
     pub noted: Option<(&'a Order, &'a Order)>,
-    /// The review that this ends.
-    pub review: Option<&'a ReviewId>,
+    /// The review that this ends, as it was read.
+    pub review: Option<&'a Review>,
 }
 
 impl Store {
@@ -146,10 +146,11 @@ impl Store {
         Ok(settled(self.transact("hold", token, items).await?))
     }
 
-    /// Ends a review without a credit; `order` before and after, where that changes one.
+    /// Ends a review without a credit, if it stands as it was read; `order` before and after, where that
+    /// changes one.
     pub async fn end_review(
         &self,
-        review: &ReviewId,
+        review: &Review,
         (state, now): (ReviewState, Timestamp),
         order: Option<(&Order, &Order)>,
         refunded: Option<&Evidence>,
@@ -163,7 +164,11 @@ impl Store {
             items.push(self.order_update(before, after)?);
         }
         let at = now.millis().to_string();
-        let token = token(&["end", review.as_str(), state.as_str(), &at]);
+        let ruled = review.ruling.as_ref().map_or(0, |ruling| ruling.at.millis()).to_string();
+        let seen = review.seen_again_at.map_or(0, Timestamp::millis).to_string();
+        let version = order.map_or(0, |(before, _)| before.version).to_string();
+        let fields = ["end", review.id.as_str(), state.as_str(), &at, &ruled, &seen, &version];
+        let token = token(&fields);
         match (self.transact("review", token, items).await?, refunded) {
             (transacted, Some(_)) => Ok(settled(transacted)),
             (Transacted::Done, None) => Ok(Settled::Now),

@@ -148,6 +148,7 @@ fn check_booking(
     if kind == "REFUND" {
         return;
     }
+    check_people(id, new, rows, found);
     let order_key = (format!("O#{}", text(new, "order")), "O".to_owned());
     let Some(order) = rows.get(&order_key) else {
         found.push(format!("I3: {id} is of an order that is not there"));
@@ -181,9 +182,32 @@ fn check_booking(
     }
 }
 
+/// From this amount on two people decide.
+const TWO_FROM: i128 = 1_000_000_000;
+
+fn is_by_two(review: &Value) -> bool {
+    let second = text(review, "secondBy");
+    !second.is_empty() && second != text(review, "ruledBy")
+}
+
+/// What people credit, with all that it takes along, is in the same write as the end of a review; much takes two.
+fn check_people(id: &str, new: &Value, rows: &BTreeMap<Key, Value>, found: &mut Vec<String>) {
+    if text(new, "source") != "operator" {
+        return;
+    }
+    let amount = number(new, "amount");
+    let reviews = ("K#".to_owned(), String::new())..("K$".to_owned(), String::new());
+    let ends = rows.range(reviews).map(|(_, row)| row).filter(|row| {
+        text(row, "state") == "CREDITED" && number(row, "closedAt") == number(new, "at")
+    });
+    if !ends.clone().any(|row| amount < TWO_FROM || is_by_two(row)) {
+        let ends: Vec<&Value> = ends.collect();
+        found.push(format!("I3: {id} credits {amount} by {ends:?}"));
+    }
+}
+
 /// A review goes its way to one end, and large amounts take two.
 fn check_review(change: &Changed, found: &mut Vec<String>) {
-    const TWO_FROM: i128 = 1_000_000_000;
     let (id, empty) = (&change.key.0, Value::Null);
     let new = change.new.as_ref().unwrap_or(&empty);
     let old = change.old.as_ref().unwrap_or(&empty);
@@ -196,8 +220,7 @@ fn check_review(change: &Changed, found: &mut Vec<String>) {
     if closed.contains(from.as_str()) && from != to {
         found.push(format!("I4: {id} went from {from} to {to}"));
     }
-    let two = text(new, "secondBy");
-    let alone = two.is_empty() || two == text(new, "ruledBy");
+    let alone = !is_by_two(new);
     let decided = closed.contains(to.as_str()) || to == "APPROVED";
     if decided && alone && number(new, "amount") >= TWO_FROM {
         found.push(format!("I3: {id} is {to} by one person: {new}"));
