@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,7 +15,9 @@ use recharge_local::call::API_KEYS;
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{InProcess, Mode, SimTrader};
 use recharge_shared::app::notify::Deliver;
+use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
+use recharge_shared::store::Store;
 use recharge_tests::World;
 use recharge_tests::world::simulate;
 use serde_json::json;
@@ -223,6 +226,66 @@ fn a_retry_takes_an_order_on_that_the_provider_has_not_heard_of() {
         let taken_on = world.create("u_1", MINOR, "k-1").await;
         assert_eq!((taken_on.status, &taken_on.json["status"]), (200, &json!("PENDING")));
         assert_eq!((world.trader.provider_orders(), world.books().orders.len()), (1, 1));
+    });
+}
+
+/// A provider that takes an order, takes its time, and then says that it has refused it.
+#[derive(Debug)]
+struct LateRefusal {
+    trader: SimTrader,
+    inside: InProcess,
+}
+
+#[async_trait]
+impl Outbound for LateRefusal {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        if !request.uri().path().ends_with("TraderRechargeorder") {
+            return self.inside.send(request, limits).await;
+        }
+        let (parts, body) = request.into_parts();
+        let again = Request::from_parts(parts.clone(), body.clone());
+        self.inside.send(Request::from_parts(parts, body), limits).await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        self.trader.set_mode(Mode::Reject);
+        let answer = self.inside.send(again, limits).await;
+        self.trader.set_mode(Mode::Ok);
+        answer
+    }
+}
+
+#[test]
+fn a_refusal_that_comes_after_a_part_of_the_money_ends_no_order() {
+    simulate(24, async || {
+        let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+        let outbound = |trader: &SimTrader| -> Arc<dyn Outbound> {
+            Arc::new(LateRefusal { trader: trader.clone(), inside: trader.outbound() })
+        };
+        let world = World::with(None, outbound, way).await;
+        let policy =
+            MerchantPolicy { amount: Some(AmountPolicy::Accumulate), ..MerchantPolicy::default() };
+        let merchant = Merchant { policy, ..Merchant::default() };
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 1), world.stack.names.table.clone());
+        store.set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+        let part = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let order = world.books().orders[0].id.clone();
+            world.deliver(&world.pay(&order, Some(MINOR / 2))).await;
+            world.settle().await;
+            assert_eq!(world.order(&order).await["status"], "PENDING");
+        };
+        let (created, ()) = tokio::join!(world.create("u_1", MINOR, "k-1"), part);
+        assert_eq!((created.status, &created.json["status"]), (201, &json!("PENDING")));
+        world.let_pass(40).await;
+        let told = world.order(&id(&created)).await;
+        let stands = (&told["status"], &told["receivedAmount"]);
+        assert_eq!(stands, (&json!("REVIEW"), &json!(MINOR / 2)));
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+        assert_eq!(world.untold().await, Vec::<String>::new());
     });
 }
 

@@ -295,6 +295,29 @@ fn the_audit_asks_about_what_was_credited_a_day_ago() {
 }
 
 #[test]
+fn the_audit_finds_orders_whose_provider_is_no_longer_in_the_settings() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let created = world.create("u_1", MINOR, "k-1").await;
+        let order = created.json["orderId"].as_str().unwrap();
+        tamper(
+            &world,
+            "UpdateItem",
+            json!({
+                "Key": {"pk": {"S": format!("O#{order}")}, "sk": {"S": "O"}},
+                "UpdateExpression": "SET provider = :gone, dueShard = :shard",
+                "ExpressionAttributeValues": {":gone": {"S": "gone"}, ":shard": {"S": "gone#0"}},
+            }),
+        );
+        let (functions, written) = counting(&world, 25);
+        world.pass(3_600).await;
+        let report = functions.poll("audit".to_owned()).await.unwrap();
+        assert_eq!((&report["lookedAt"], &report["failed"]), (&json!(0), &json!(0)));
+        assert_eq!(Written::sum(&written.lines(), "PendingBeyondSla", &[]), Some(1));
+    });
+}
+
+#[test]
 fn an_order_that_is_open_long_after_its_end_is_counted() {
     simulate(1, async || {
         let world = World::of_trader().await;

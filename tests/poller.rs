@@ -8,6 +8,10 @@ use recharge_local::functions::Functions;
 use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::Mode;
+use recharge_shared::domain::{
+    AmountPolicy, Merchant, MerchantId, MerchantPolicy, ProviderName, Timestamp,
+};
+use recharge_shared::store::{Store, Written};
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::{Value, json};
@@ -267,5 +271,59 @@ fn what_a_statement_does_not_settle_in_an_hour_expires() {
         // The money is not lost by that.
         world.settle().await;
         assert_eq!(world.order(&order).await["status"], "SUCCESS");
+    });
+}
+
+fn store(world: &World) -> Store {
+    let aws = &world.stack.ground.aws;
+    Store::new(aws.dynamodb(aws.http_client(), 1), world.stack.names.table.clone())
+}
+
+#[test]
+fn an_order_whose_provider_speaks_of_the_part_that_it_has_is_reviewed_in_time() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let policy =
+            MerchantPolicy { amount: Some(AmountPolicy::Accumulate), ..MerchantPolicy::default() };
+        let merchant = Merchant { policy, ..Merchant::default() };
+        store(&world).set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+        let order = create(&world, "k-1").await;
+        world.deliver(&world.pay(&order, Some(MINOR / 2))).await;
+        world.settle().await;
+        let (mut looked_at, mut handed_over) = (0, 0);
+        for _ in 0..30 {
+            world.pass(60).await;
+            let report = world.stack.poll().await.unwrap();
+            looked_at += report["lookedAt"].as_u64().unwrap();
+            handed_over += report["evidence"].as_u64().unwrap();
+            assert_eq!(report["failed"], json!(0));
+        }
+        assert_eq!((looked_at > 5, handed_over), (true, 1), "only that its time is over");
+        world.settle().await;
+        assert_eq!(world.order(&order).await["status"], "REVIEW");
+    });
+}
+
+#[test]
+fn a_list_that_an_operator_has_read_again_is_not_taken_forward_by_a_run_that_had_begun() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (store, name) = (store(&world), ProviderName::parse("payprotocol").unwrap());
+        let account = (&name, "ACCOUNT");
+        let at = Timestamp::from_secs;
+        let mut moves = Vec::new();
+        for (read, until) in [(None, 100), (None, 90), (Some(100), 200), (Some(100), 150)] {
+            let moved = store.list_was_read(account, read.map(at), at(until)).await.unwrap();
+            moves.push(moved == Written::Now);
+        }
+        assert_eq!(moves, [true, false, true, false]);
+        // The operator, between the reading and the writing of a run.
+        assert_eq!(
+            store.list_was_read(account, Some(at(200)), at(50)).await.unwrap(),
+            Written::Now
+        );
+        let late = store.list_was_read(account, Some(at(200)), at(260)).await.unwrap();
+        assert_eq!(late, Written::Raced);
+        assert_eq!(store.list_read_until(&name, "ACCOUNT").await.unwrap(), Some(at(50)));
     });
 }

@@ -1,6 +1,6 @@
 //! The audit: walks over the table, a page every five minutes. Compares each balance with the sum of its
-//! entries, and asks providers about orders that were credited more than a day ago. Mends nothing: it counts
-//! and logs, for a person.
+//! entries, asks providers about orders that were credited more than a day ago, and finds orders whose provider is
+//! no longer in the settings. Mends nothing: it counts and logs, for a person.
 
 use std::time::Duration;
 
@@ -56,6 +56,14 @@ pub(super) async fn audit(
                 }
             }
         }
+        for order in page.orders.iter().filter(|order| is_left_alone(order, providers, now)) {
+            tracing::error!(
+                order = order.id.as_str(),
+                provider = order.provider.as_str(),
+                "an order is due, and its provider is not in the settings: nobody looks at it"
+            );
+            report.beyond_sla += 1;
+        }
         let asked = page.orders.iter().filter(|order| is_asked_about(order, now)).take(ASKED_MAX);
         for order in asked {
             without_record += u64::from(!is_on_record(providers, order, now).await);
@@ -98,6 +106,12 @@ async fn balances(store: &Store, held: &HeldBalance) -> Result<bool, StoreError>
         says = now.map(|now| (now.amount, now.entries));
     }
     Ok(false)
+}
+
+/// Whether the order should be looked at, and the poller has no provider of that name any more.
+fn is_left_alone(order: &Order, providers: &Providers, now: Timestamp) -> bool {
+    order.due_at.is_some_and(|due_at| due_at <= now)
+        && providers.get(Some(&order.provider)).is_none()
 }
 
 /// Credited by a statement of the provider, about an order that the provider was given.

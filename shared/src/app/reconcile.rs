@@ -392,8 +392,16 @@ impl Run<'_> {
             }
             Answer::Unknown(_) | Answer::NotSent => return Said::Unknown,
         };
-        let paid = matches!(evidence.kind, EvidenceKind::Paid(_));
-        if !paid && !order.state.is_open() {
+        let paid = match evidence.kind {
+            EvidenceKind::Paid(amount) => Some(amount),
+            _ => None,
+        };
+        if paid.is_none() && !order.state.is_open() {
+            return Said::Nothing;
+        }
+        // A part that the order has already does not settle it.
+        let known = order.payment(&evidence.payment_id).map(|payment| payment.amount);
+        if paid.is_some() && known == paid {
             return Said::Nothing;
         }
         let message = SettlementMessage { trace: order.trace.clone(), evidence: *evidence };

@@ -117,14 +117,16 @@ impl Submission<'_> {
         let mut order = order;
         for _ in 0..RACES_MAX {
             let at = self.clock.now();
+            // What a part of the money has come for ends by time, with a person, whatever this answer says.
+            let keeps = event == OrderEvent::Decline && order.received.minor() > 0;
             let mut next = match order.state.on(event) {
-                Step::Move(to) => {
+                Step::Move(to) if !keeps => {
                     let change =
                         Change { reason, actor: self.actor, evidence: None, books: None, at };
                     order.moved(to, change)
                 }
                 // A callback was faster than the answer: only what the answer adds is written.
-                Step::AlreadyDone | Step::Refuse => {
+                Step::Move(_) | Step::AlreadyDone | Step::Refuse => {
                     sometimes("submit: somebody was faster than the answer");
                     order.clone()
                 }
