@@ -27,6 +27,7 @@ use crate::domain::{
     Currency, Deposit, Evidence, EvidenceKind, Money, Order, OrderId, Policy, ProviderName, Source,
     Timestamp, UserMark,
 };
+use crate::json::Strict;
 use crate::outbound::{Limits, Outbound, OutboundError};
 use crate::providers::settings::SettingsError;
 use crate::providers::{Accepted, Acknowledgement, Answer, Found, Provider, RawCallback, Refusal};
@@ -102,8 +103,8 @@ impl Standard {
         let provider = self.name.as_str();
         let read = match answered {
             Ok(answer) => match serde_json::from_slice(answer.body()) {
-                Ok(json) => Ok((answer.status().as_u16(), json)),
-                Err(_) => Err(Missing::Unknown("no JSON")),
+                Ok(Strict(json)) => Ok((answer.status().as_u16(), json)),
+                Err(_) => Err(Missing::Unknown("no JSON without duplicates")),
             },
             Err(OutboundError::NotSent) => Err(Missing::NotSent),
             Err(_) => Err(Missing::Unknown("no answer")),
@@ -117,7 +118,19 @@ impl Standard {
         read
     }
 
+    /// Whether the answer is about our account and mode, as far as it says so.
+    fn is_ours(&self, found: &Value) -> bool {
+        let account = found.get("account").is_none_or(|found| *found == *self.settings.account);
+        let livemode = found.get("livemode").is_none_or(|found| *found == self.settings.livemode);
+        account && livemode
+    }
+
     fn proof(&self, order: &Order, found: &Value, now: Timestamp) -> Answer<Found> {
+        if !self.is_ours(found) {
+            let (provider, order) = (self.name.as_str(), order.id.as_str());
+            tracing::warn!(provider, order, "a query's answer is of another account or mode");
+            return Answer::Unknown("the answer is of another account or mode".to_owned());
+        }
         let text = |name: &str| found[name].as_str().unwrap_or("");
         let payment_id = text("providerTxnId");
         let kind = match text("status") {

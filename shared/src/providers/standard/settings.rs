@@ -24,7 +24,7 @@ pub struct Settings {
     pub query_path: String,
     /// The currency of the account.
     pub currency: String,
-    /// Whether real money is moved; events of the other kind are put aside.
+    /// Whether real money is moved; events of the other kind are put aside, answers of it say nothing.
     #[serde(default = "yes")]
     pub livemode: bool,
     /// How far an event's timestamp may be off, in seconds.

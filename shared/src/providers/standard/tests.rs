@@ -1,5 +1,7 @@
 //! Events made by hand, in the ways that they can be wrong.
 
+mod calls;
+
 use http::HeaderMap;
 use serde_json::{Value, json};
 

@@ -381,6 +381,18 @@ async fn a_query_proves_only_what_it_says_about_the_order_asked_for() {
 }
 
 #[tokio::test]
+async fn an_answer_that_can_be_read_two_ways_says_nothing() {
+    for body in [
+        r#"{"status":0,"err":"no","status":1,"data":{"ordersn":"cz-01"}}"#,
+        r#"{"status":1,"data":{"ordersn":"cz-01","ordersn":"cz-02"}}"#,
+        r#"{"status":1,"status":0,"err":"no"}"#,
+    ] {
+        let answer = create_with(Ok((200, body))).await;
+        assert!(matches!(answer, Answer::Unknown(_)), "{body}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_payment_has_one_identity_on_both_paths() {
     let mut form = verify_form(&callback(KEY, |_| {})).await.unwrap();
     let bench = bench();

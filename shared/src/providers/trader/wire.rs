@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::settings::{AddressPattern, QuerySettings, RequestEncoding, Settings};
 use super::signing::{Fields, SIGN, sign};
 use crate::domain::{Currency, Deposit, Money};
+use crate::json::Strict;
 use crate::providers::{Accepted, Answer};
 
 /// The longest answer that is read.
@@ -53,8 +54,8 @@ pub(super) fn envelope(status: u16, body: &[u8]) -> Envelope {
     if status != 200 {
         return Envelope::Unreadable("not HTTP 200");
     }
-    let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else {
-        return Envelope::Unreadable("not a JSON object");
+    let Ok(Strict(Value::Object(mut members))) = serde_json::from_slice(body) else {
+        return Envelope::Unreadable("not one JSON object without duplicates");
     };
     match members.get("status").and_then(scalar).as_deref() {
         Some("1") => Envelope::Success(members.remove("data").unwrap_or(Value::Null)),

@@ -1,0 +1,102 @@
+//! The adapter's own calls against scripted answers.
+
+use http::Response;
+
+use super::*;
+use crate::domain::order::Birth;
+use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, TraceId, UserId};
+use crate::providers::testing::Keys;
+
+/// A provider that always answers alike.
+#[derive(Debug)]
+struct Says(String);
+
+#[async_trait]
+impl Outbound for Says {
+    async fn send(&self, _: Request<Bytes>, _: Limits) -> Result<Response<Bytes>, OutboundError> {
+        Ok(Response::new(Bytes::from(self.0.clone())))
+    }
+}
+
+fn adapter(says: &str) -> Standard {
+    let settings = json!({"account": "A1", "base_url": "https://p.invalid", "currency": "USD"});
+    let keys = Keys { provider: "standard", current: KEY, previous: KEY, reachable: true };
+    let (name, keys) = keys.of();
+    let settings = serde_json::from_value(settings).unwrap();
+    Standard::new(name, settings, keys, Arc::new(Says(says.to_owned()))).unwrap()
+}
+
+fn order() -> Order {
+    let birth = Birth {
+        merchant: MerchantId::parse("m_demo").unwrap(),
+        provider: ProviderName::parse("standard").unwrap(),
+        account: "A1".to_owned(),
+        trace: TraceId::parse("t").unwrap(),
+        attempt: "a".to_owned(),
+        now: Timestamp::from_secs(NOW),
+    };
+    let command = CreateOrder {
+        user: UserId::parse("u_1").unwrap(),
+        amount: Money::new(5_000, Currency::Usd),
+        payment_method: None,
+        reference: None,
+        callback_url: None,
+        expires_in: Duration::from_secs(1_800),
+        metadata: Default::default(),
+    };
+    Order::new(&IdempotencyKey::parse("k-1").unwrap(), birth, command)
+}
+
+async fn query(says: &str) -> Answer<Found> {
+    adapter(says).query(&order(), Timestamp::from_secs(NOW)).await
+}
+
+/// What the provider says of the order, after `change`.
+fn paid(change: impl FnOnce(&mut Value)) -> String {
+    let mut answer = json!({
+        "status": "SUCCESS", "orderId": order().id.as_str(), "providerTxnId": "txn_1",
+        "amount": 5_000, "currency": "USD",
+    });
+    change(&mut answer);
+    answer.to_string()
+}
+
+#[tokio::test]
+async fn a_query_proves_only_what_is_said_of_our_account_and_mode() {
+    let usd = EvidenceKind::Paid(Money::new(5_000, Currency::Usd));
+    for ours in [json!({}), json!({"livemode": true}), json!({"account": "A1", "livemode": true})] {
+        let says = paid(|answer| {
+            answer.as_object_mut().unwrap().extend(ours.as_object().unwrap().clone())
+        });
+        let Answer::Done(Found::Proof(found)) = query(&says).await else { panic!("{ours}") };
+        assert_eq!((&found.kind, found.account.as_str()), (&usd, "A1"), "{ours}");
+    }
+    for (name, value) in [
+        ("livemode", json!(false)),
+        ("livemode", json!("true")),
+        ("livemode", Value::Null),
+        ("account", json!("A2")),
+        ("account", json!("a1")),
+        ("account", json!(1)),
+        ("account", Value::Null),
+    ] {
+        for status in ["SUCCESS", "FAILED", "PENDING", "NOT_FOUND"] {
+            let says = paid(|answer| {
+                answer["status"] = status.into();
+                answer[name] = value.clone();
+            });
+            let found = query(&says).await;
+            assert!(matches!(found, Answer::Unknown(_)), "{status} {name} {value}: {found:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_can_be_read_two_ways_says_nothing() {
+    for twice in [r#"{"amount":1,"#, r#"{"status":"FAILED","#, r#"{"x":{"a":1,"a":1},"#] {
+        let says = paid(|_| {}).replacen('{', twice, 1);
+        assert!(matches!(query(&says).await, Answer::Unknown(_)), "{says}");
+        let created = adapter(&says).create(&order(), None, Timestamp::from_secs(NOW)).await;
+        assert!(matches!(created, Answer::Unknown(_)), "{says}");
+    }
+}
