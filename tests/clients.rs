@@ -7,7 +7,8 @@
     reason = "a scene that cannot be set up ends the test"
 )]
 
-use recharge_local::call::{API_KEYS, ApiKey};
+use recharge_local::call::{ADMIN_KEYS, API_KEYS, ApiKey};
+use recharge_shared::domain::hash::digest;
 use recharge_tests::World;
 use recharge_tests::world::{Answered, simulate};
 use serde_json::{Value, json};
@@ -156,6 +157,57 @@ fn somebody_elses_is_like_unknown() {
         assert_eq!(created.status, 201, "{}", created.text);
         assert_ne!(created.json["orderId"], json!(order));
         assert_eq!(get(&world, FOREIGN, "/users/u_1/balances").await.json["balances"], json!([]));
+    });
+}
+
+/// The cursor of `position` in the list that `scope` names, as anybody can compute it.
+fn computed(scope: &[&str], position: &str) -> String {
+    let fields: Vec<&[u8]> =
+        std::iter::once(position).chain(scope.iter().copied()).map(str::as_bytes).collect();
+    let check = &digest("recharge/cursor/v1", &fields)[..8];
+    hex::encode([check, position.as_bytes()].concat())
+}
+
+#[test]
+fn a_computed_cursor_is_refused_before_the_table_sees_it() {
+    simulate(1, async || {
+        let world = World::new().await;
+        create(&world, "u_1", "k-1").await;
+        let order = "R0123456789ABCDEFGHJKMNPQR";
+        let orders = ["orders", "m_demo", "", "", "", "", ""];
+        let ledger = ["ledger", "m_demo", "u_1"];
+        let reviews = ["reviews", "m_demo", "open"];
+        for (key, path, scope, positions) in [
+            (
+                OWN,
+                "/recharges",
+                &orders[..],
+                [format!("-1#{order}"), format!("{}#{order}", i64::MIN), "1#".to_owned()],
+            ),
+            (
+                OWN,
+                "/users/u_1/ledger",
+                &ledger,
+                ["1#".to_owned(), String::new(), "1700000000000#P#".to_owned()],
+            ),
+            (
+                ADMIN_KEYS[0],
+                "/admin/reviews",
+                &reviews,
+                ["1#".to_owned(), String::new(), "1700000000000#K#".to_owned()],
+            ),
+        ] {
+            for position in positions {
+                let cursor = computed(scope, &position);
+                let answered = get(&world, key, &format!("{path}?cursor={cursor}")).await;
+                assert_eq!(answered.status, 400, "{path} {position}: {}", answered.text);
+                assert_eq!(answered.json["errorCode"], "INVALID_ARGUMENT", "{path} {position}");
+                assert_eq!(answered.json["details"][0]["field"], "cursor", "{path} {position}");
+            }
+        }
+        // One at which a page can have ended is as good as one that was given out.
+        let cursor = computed(&orders, &format!("1#{order}"));
+        assert!(ids(&get(&world, OWN, &format!("/recharges?cursor={cursor}")).await).is_empty());
     });
 }
 

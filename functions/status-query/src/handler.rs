@@ -114,11 +114,12 @@ async fn recharges(
     request: &Request,
     merchant: &MerchantId,
 ) -> Result<Answer, ApiError> {
-    let list = ListOrders::read(request, merchant)?;
+    let mut list = ListOrders::read(request, merchant)?;
+    let after = list.position.take();
     let filter = OrderFilter { merchant, user: list.user.as_ref(), from: list.from, to: list.to };
     let wanted = Wanted { filter, state: list.state, limit: list.limit };
     let OrderPage { orders, next } = match &list.reference {
-        None => list_orders(&deps.store, wanted, list.position.as_deref()).await?,
+        None => list_orders(&deps.store, wanted, after).await?,
         Some(reference) => {
             let order = find_by_reference(&deps.store, merchant, reference).await?;
             let orders = order.filter(|order| fits(order, wanted)).into_iter().collect();

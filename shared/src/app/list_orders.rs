@@ -33,11 +33,11 @@ pub struct OrderPage {
     pub next: Option<String>,
 }
 
-/// The orders after `position`.
+/// The orders after `after`.
 pub async fn list_orders(
     store: &Store,
     wanted: Wanted<'_>,
-    position: Option<&str>,
+    mut after: Option<OrderPosition>,
 ) -> Result<OrderPage, StoreError> {
     let limit = usize::try_from(wanted.limit).unwrap_or(1);
     let entries = match (wanted.filter.user, wanted.state) {
@@ -45,7 +45,6 @@ pub async fn list_orders(
         (None, Some(_)) => STATE_PART_ENTRIES,
         (None, None) => wanted.limit,
     };
-    let mut after = position.and_then(read_position);
     let mut orders = Vec::new();
     for _ in 0..PARTS_MAX {
         let part = store.order_positions(wanted.filter, entries, after.as_ref()).await?;
@@ -95,8 +94,10 @@ fn write_position(position: &OrderPosition) -> String {
     format!("{}#{}", position.created_at.millis(), position.id)
 }
 
-fn read_position(text: &str) -> Option<OrderPosition> {
+/// Reads what [`OrderPage::next`] says, in its one spelling.
+pub fn read_position(text: &str) -> Option<OrderPosition> {
     let (at, id) = text.split_once('#')?;
     let created_at = Timestamp::from_millis(at.parse().ok()?);
-    Some(OrderPosition { created_at, id: OrderId::parse(id)? })
+    let position = OrderPosition { created_at, id: OrderId::parse(id)? };
+    (write_position(&position) == text).then_some(position)
 }

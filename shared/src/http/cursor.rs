@@ -9,7 +9,8 @@ const CHECK_BYTES: usize = 8;
 
 /// The cursor for `position` in the list that `scope` names: route, merchant, filters.
 ///
-/// The check is no secret: a list is read from its caller's own rows whatever the cursor says.
+/// The check is no secret: a list is read from its caller's own rows whatever the cursor says,
+/// and who opens one looks whether a page can have ended at its position.
 pub fn seal(scope: &[&str], position: &str) -> String {
     let mut bytes = check(scope, position).to_vec();
     bytes.extend_from_slice(position.as_bytes());

@@ -7,7 +7,9 @@ use lambda_http::Request;
 
 use super::cursor;
 use super::error::{ApiError, ErrorCode};
+use crate::app::list_orders::read_position;
 use crate::domain::{MerchantId, OrderReference, OrderState, Timestamp, UserId};
+use crate::store::{LedgerPage, OrderPosition, ReviewPage};
 
 /// Entries of a page, unless the caller wants fewer or more.
 pub const LIMIT_DEFAULT: i32 = 20;
@@ -30,7 +32,7 @@ pub struct ListOrders {
     /// Entries of the page.
     pub limit: i32,
     /// Where to go on.
-    pub position: Option<String>,
+    pub position: Option<OrderPosition>,
     scope: Vec<String>,
 }
 
@@ -65,6 +67,13 @@ impl ListOrders {
         scope.extend(filters.iter().map(|filter| filter.unwrap_or("").to_owned()));
         let states = OrderState::ALL.map(OrderState::as_str).join(", ");
         let time = "must be an RFC 3339 time like 2026-01-31T23:59:59Z";
+        let from = given.parsed("from", parse_time, time)?;
+        let to = given.parsed("to", parse_time, time)?;
+        let position = |text: &str| {
+            let in_range =
+                |at| at >= from.unwrap_or(Timestamp::EPOCH) && to.is_none_or(|to| at < to);
+            read_position(text).filter(|position| in_range(position.created_at))
+        };
         Ok(ListOrders {
             user: given.parsed("userId", UserId::parse, "must be 1 to 64 of [A-Za-z0-9_-]")?,
             state: given.parsed(
@@ -77,10 +86,10 @@ impl ListOrders {
                 OrderReference::parse,
                 "must be 1 to 64 of [A-Za-z0-9._-]",
             )?,
-            from: given.parsed("from", parse_time, time)?,
-            to: given.parsed("to", parse_time, time)?,
+            from,
+            to,
             limit: given.limit()?,
-            position: given.position("cursor", &scope)?,
+            position: given.position("cursor", &scope, position)?,
             scope,
         })
     }
@@ -100,7 +109,9 @@ impl ListLedger {
     ) -> Result<ListLedger, ApiError> {
         let given = Parameters::read(request, &["limit", "cursor"])?;
         let scope = ["ledger", merchant.as_str(), user.as_str()].map(str::to_owned).to_vec();
-        Ok(ListLedger { limit: given.limit()?, position: given.position("cursor", &scope)?, scope })
+        let position = |text: &str| LedgerPage::is_position(text).then(|| text.to_owned());
+        let position = given.position("cursor", &scope, position)?;
+        Ok(ListLedger { limit: given.limit()?, position, scope })
     }
 
     /// The cursor for the entries after `position`.
@@ -133,7 +144,8 @@ impl ListReviews {
         let closed = given.parsed("status", word, "must be open or closed")?.unwrap_or(false);
         let which = if closed { "closed" } else { "open" };
         let scope = ["reviews", merchant.as_str(), which].map(str::to_owned).to_vec();
-        let position = given.position("cursor", &scope)?;
+        let position = |text: &str| ReviewPage::is_position(text).then(|| text.to_owned());
+        let position = given.position("cursor", &scope, position)?;
         Ok(ListReviews { closed, limit: given.limit()?, position, scope })
     }
 
@@ -148,7 +160,7 @@ impl ListEvents {
     pub fn read(request: &Request, merchant: &MerchantId) -> Result<ListEvents, ApiError> {
         let given = Parameters::read(request, &["after", "limit"])?;
         let scope = ["events", merchant.as_str()].map(str::to_owned).to_vec();
-        let position = given.position("after", &scope)?;
+        let position = given.position("after", &scope, |text| Some(text.to_owned()))?;
         Ok(ListEvents { limit: given.limit()?, position, scope })
     }
 
@@ -202,8 +214,15 @@ impl Parameters {
         Ok(self.parsed("limit", in_range, &issue)?.unwrap_or(LIMIT_DEFAULT))
     }
 
-    fn position(&self, name: &str, scope: &[String]) -> Result<Option<String>, ApiError> {
-        let open = |text: &str| cursor::open(&borrowed(scope), text);
+    /// The position that a cursor of this `scope` holds, if a page can have ended there: the table
+    /// refuses to go on from anywhere else.
+    fn position<T>(
+        &self,
+        name: &str,
+        scope: &[String],
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let open = |text: &str| parse(&cursor::open(&borrowed(scope), text)?);
         self.parsed(name, open, "was not given out for this list")
     }
 }
@@ -219,6 +238,9 @@ pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::OrderId;
+
+    const ORDER: &str = "R0123456789ABCDEFGHJKMNPQR";
 
     fn read(query: &str) -> Result<ListOrders, ApiError> {
         let mut request = Request::default();
@@ -261,10 +283,58 @@ mod tests {
 
     #[test]
     fn a_cursor_belongs_to_its_filters() {
-        let cursor = read("status=SUCCESS").unwrap().cursor("1#O#R1");
+        let cursor = read("status=SUCCESS").unwrap().cursor(&format!("1#{ORDER}"));
         let again = read(&format!("status=SUCCESS&cursor={cursor}")).unwrap();
-        assert_eq!(again.position.as_deref(), Some("1#O#R1"));
+        let id = OrderId::parse(ORDER).unwrap();
+        let position = OrderPosition { created_at: Timestamp::from_millis(1), id };
+        assert_eq!(again.position, Some(position));
         assert!(read(&format!("status=FAILED&cursor={cursor}")).is_err());
         assert!(read(&format!("cursor={cursor}")).is_err());
+    }
+
+    /// Whoever computes the check gets no further than with any other text.
+    #[test]
+    fn a_position_at_which_no_page_can_have_ended_is_none() {
+        let day = "from=2026-01-31T00:00:00Z&to=2026-02-01T00:00:00Z";
+        let with = |filter: &str, position: &str| {
+            let cursor = read(filter).unwrap().cursor(position);
+            read(&format!("{filter}&cursor={cursor}"))
+        };
+        let (first, end) = (1_769_817_600_000_i64, 1_769_904_000_000_i64);
+        for (filter, at, good) in [
+            ("limit=5", "0".to_owned(), true),
+            ("limit=5", i64::MAX.to_string(), true),
+            ("limit=5", "-1".to_owned(), false),
+            ("limit=5", "+1".to_owned(), false),
+            ("limit=5", "01".to_owned(), false),
+            ("limit=5", "9".repeat(40), false),
+            ("limit=5", String::new(), false),
+            (day, first.to_string(), true),
+            (day, (end - 1).to_string(), true),
+            (day, (first - 1).to_string(), false),
+            (day, end.to_string(), false),
+        ] {
+            let found = with(filter, &format!("{at}#{ORDER}"));
+            assert_eq!(found.is_ok(), good, "{filter} {at}: {found:?}");
+        }
+        for position in ["", "1", "1#", "1#R1", "#", ORDER] {
+            let refused = with("limit=5", position).unwrap_err();
+            assert_eq!(refused.field.map(|(name, _)| name), Some("cursor"), "{position}");
+        }
+    }
+
+    #[test]
+    fn positions_in_ledgers_and_among_reviews_name_rows_of_theirs() {
+        let (payment, review) =
+            ("1700000000000#P#trader#A#R1", "1700000000000#K#0123456789ABCDEFGHJKMNPQRS");
+        assert!(LedgerPage::is_position(payment) && ReviewPage::is_position(review));
+        assert!(!LedgerPage::is_position(review) && !ReviewPage::is_position(payment));
+        for bad in ["", "1#", "#", "1700000000000", "1700000000000#", "1700000000000#P#", "P#a"] {
+            assert!(!LedgerPage::is_position(bad) && !ReviewPage::is_position(bad), "{bad}");
+        }
+        for (good, bad) in [("1700000000000", "-700000000000"), ("1700000000000", "170000000000")] {
+            assert!(!LedgerPage::is_position(&payment.replace(good, bad)), "{bad}");
+            assert!(!ReviewPage::is_position(&review.replace(good, bad)), "{bad}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::row::{
     time,
 };
 use super::settlement::payment_pk;
+use super::users::row_at;
 use super::{Store, StoreError, Written};
 use crate::domain::apply::ParkReason;
 use crate::domain::{
@@ -49,6 +50,14 @@ pub struct ReviewPage {
     pub reviews: Vec<Review>,
     /// Where the next page starts; `None` at the end.
     pub next: Option<String>,
+}
+
+impl ReviewPage {
+    /// Whether [`ReviewPage::next`] can say so.
+    pub fn is_position(text: &str) -> bool {
+        let review = row_at(text).and_then(|pk| pk.strip_prefix("K#"));
+        review.and_then(ReviewId::parse).is_some()
+    }
 }
 
 impl Store {

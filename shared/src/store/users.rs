@@ -67,6 +67,21 @@ pub(super) fn owner_at(at: Timestamp, pk: &str) -> String {
     format!("{:013}#{pk}", at.millis())
 }
 
+/// The row at a position in the `owner` index, as [`owner_at`] writes it.
+pub(super) fn row_at(position: &str) -> Option<&str> {
+    let (at, pk) = position.split_once('#')?;
+    let is_time = at.len() >= 13 && at.bytes().all(|byte| byte.is_ascii_digit());
+    is_time.then_some(pk)
+}
+
+impl LedgerPage {
+    /// Whether [`LedgerPage::next`] can say so.
+    pub fn is_position(text: &str) -> bool {
+        let payment = row_at(text).and_then(|pk| pk.strip_prefix("P#"));
+        payment.is_some_and(|payment| !payment.is_empty())
+    }
+}
+
 impl Store {
     /// What the user holds; `None` when nothing is known of the user.
     pub async fn balances(
