@@ -77,6 +77,26 @@ fn a_key_is_made_rotated_and_revoked_within_a_minute_each() {
 }
 
 #[test]
+fn a_key_whose_secret_is_blank_opens_nothing() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for (number, blank) in ["", " ", "\t \n", "\u{a0}"].into_iter().enumerate() {
+            let id = format!("blank-{number}");
+            let key = json!({"merchant": "m_new", "secret": blank, "scopes": ["recharge:read"],
+                             "former": [{"secret": blank, "until": 4_000_000_000_i64}]});
+            let key: keys::ClientKey = serde_json::from_value(key).unwrap();
+            let add = |document: &mut ClientKeysDocument| {
+                document.insert(id.clone(), key.clone());
+                Ok(())
+            };
+            registry(&world).change(add).await.unwrap();
+            world.pass(60).await;
+            assert_eq!(answer(&world, &id, blank).await.0, 401, "{blank:?}");
+        }
+    });
+}
+
+#[test]
 fn a_key_does_what_its_scopes_say() {
     simulate(1, async || {
         let world = World::new().await;

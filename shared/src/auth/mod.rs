@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::domain::MerchantId;
 use crate::http::request::header;
 use crate::http::{ApiError, ErrorCode};
-use crate::secrets::{Secret, Versions};
+use crate::secrets::{Secret, Versions, is_blank};
 
 /// How far the client's clock may be off, in seconds, either way.
 const WINDOW_SECS: i64 = 300;
@@ -225,7 +225,7 @@ fn former<'a>(
 fn fits(secret: &str, claim: &Claim<'_>) -> bool {
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
     let equal = mac.chain_update(&claim.signed).verify_slice(&claim.signature).is_ok();
-    equal && !secret.is_empty()
+    equal && !is_blank(secret)
 }
 
 /// The headers that sign a request: `X-Timestamp` and `X-Signature`. For clients: the local stack's

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
+use aws_smithy_types::base64;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -161,6 +162,28 @@ impl<T: DeserializeOwned> Secret<T> {
     }
 }
 
+/// The least that a secret of the form `whsec_…` has to say, in bytes.
+const WHSEC_BYTES_MIN: usize = 16;
+
+/// The bytes of a secret of the form `whsec_…`, as Standard Webhooks writes them: in base64. `None` when it
+/// says too little.
+pub(crate) fn whsec(encoded: &str) -> Option<Vec<u8>> {
+    base64::decode(encoded).ok().filter(|bytes| bytes.len() >= WHSEC_BYTES_MIN)
+}
+
+/// Whether a secret is none: anybody can guess white space.
+pub(crate) fn is_blank(secret: &str) -> bool {
+    secret.trim().is_empty()
+}
+
+/// What could not protect anything counts as missing.
+fn is_usable(key: &str) -> bool {
+    match key.strip_prefix("whsec_") {
+        Some(encoded) => whsec(encoded).is_some(),
+        None => !is_blank(key),
+    }
+}
+
 /// The document of provider keys: `{"trader": {"key": "…"}}`.
 pub type ProviderKeysDocument = BTreeMap<String, ProviderKey>;
 
@@ -230,6 +253,6 @@ impl ProviderKeys {
         document
             .get(self.provider.as_str())
             .map(|entry| entry.key.as_str())
-            .filter(|key| !key.is_empty())
+            .filter(|key| is_usable(key))
     }
 }

@@ -8,6 +8,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::settings::Settings;
 use crate::providers::{RawCallback, Refusal};
+use crate::secrets::is_blank;
 
 /// Account, time and signature of a message.
 pub const HEADERS: [&str; 3] = ["x-pay-key", "x-pay-timestamp", "x-pay-sign"];
@@ -85,7 +86,7 @@ impl Claim<'_> {
             let wanted = signed.digest(key).unwrap_or_default();
             found | wanted.ct_eq(&self.signature)
         });
-        !key.is_empty() && fitting.into()
+        !is_blank(key) && fitting.into()
     }
 }
 

@@ -6,6 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::providers::{RawCallback, Refusal};
+use crate::secrets::{is_blank, whsec};
 
 /// Identity, time and signatures of a message.
 pub const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
@@ -51,18 +52,15 @@ impl Claim<'_> {
         let Some(mac) = mac(key, self.id, self.timestamp, body) else { return false };
         // Every signature is compared, whichever fits.
         let fitting = |signature: &&Vec<u8>| mac.clone().verify_slice(signature).is_ok();
-        !key.is_empty() && self.signatures.iter().filter(fitting).count() > 0
+        !is_blank(key) && self.signatures.iter().filter(fitting).count() > 0
     }
 }
 
 /// Under the bytes of `key`; of one that begins with `whsec_`, as the standard writes them, under what the
-/// rest says in base64. `None` when it says nothing.
+/// rest says in base64. `None` when it says too little.
 fn mac(key: &str, id: &str, timestamp: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
     let mac = match key.strip_prefix("whsec_") {
-        Some(encoded) => {
-            let bytes = base64::decode(encoded).ok().filter(|bytes| !bytes.is_empty())?;
-            Hmac::<Sha256>::new_from_slice(&bytes)
-        }
+        Some(encoded) => Hmac::<Sha256>::new_from_slice(&whsec(encoded)?),
         None => Hmac::new_from_slice(key.as_bytes()),
     };
     let mac = mac.ok()?;

@@ -47,8 +47,10 @@ fn a_signature_of_the_list_is_enough_under_the_right_key() {
     assert_eq!(fits(&with(&format!("v1,AAAA v1a,xyz {good}")), &body, KEY), Ok(true));
     assert_eq!(fits(&with(&good), &body, "another key"), Ok(false));
     assert_eq!(fits(&with(&good), b"{}", KEY), Ok(false));
-    let of_nothing = format!("v1,{}", signature("", "evt_1", "1700000000", &body));
-    assert_eq!(fits(&with(&of_nothing), &body, ""), Ok(false), "an empty key verifies nothing");
+    for nothing in ["", " ", "\t\r\n", "\u{a0}"] {
+        let of_nothing = format!("v1,{}", signature(nothing, "evt_1", "1700000000", &body));
+        assert_eq!(fits(&with(&of_nothing), &body, nothing), Ok(false), "{nothing:?}");
+    }
     for bad in ["", "v1,", "v1", good.trim_end_matches('='), &good[3..]] {
         assert_eq!(fits(&with(bad), &body, KEY), Ok(false), "{bad}");
     }
@@ -149,7 +151,7 @@ fn a_secret_is_what_its_base64_says() {
     let (key, id) = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek");
     let signature = signing::signature(key, id, "1614265330", body);
     assert_eq!(signature, "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    for nothing in ["whsec_", "whsec_?"] {
+    for nothing in ["whsec_", "whsec_?", "whsec_AAAA", "whsec_MDEyMzQ1Njc4OTAxMjM0"] {
         assert_eq!(signing::signature(nothing, id, "1614265330", body), "");
     }
 }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::settings::{Algorithm, HexCase, Layout, SigningProfile};
+use crate::secrets::is_blank;
 
 /// Fields by name; the order of names is the order of signing.
 pub type Fields = BTreeMap<String, String>;
@@ -36,7 +37,7 @@ pub fn sign(profile: &SigningProfile, fields: &Fields, key: &str) -> String {
 pub fn verify(profile: &SigningProfile, fields: &Fields, key: &str, signature: &str) -> bool {
     let Ok(given) = hex::decode(signature) else { return false };
     let wanted = digest(profile, fields, key);
-    !key.is_empty() && given.ct_eq(&wanted).into()
+    !is_blank(key) && given.ct_eq(&wanted).into()
 }
 
 fn digest(profile: &SigningProfile, fields: &Fields, key: &str) -> Vec<u8> {

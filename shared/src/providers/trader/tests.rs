@@ -244,6 +244,22 @@ async fn nothing_is_believed_while_the_key_cannot_be_read() {
     assert!(bench.script.sent.lock().unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn a_blank_key_is_none() {
+    for blank in ["", " ", "\t\r\n"] {
+        let keys = Keys { provider: "trader", current: blank, previous: blank, reachable: true };
+        let (_, keys) = keys.of();
+        let mut bench = bench();
+        bench.trader.keys = keys;
+        let form = callback(blank, |_| {});
+        let refused = verify_as(&bench, FORM, form.as_bytes()).await;
+        assert_eq!(refused, Err(Refusal::KeysUnavailable), "{blank:?}");
+        let fields: Fields = form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+        let profile = SigningProfile::default();
+        assert!(!verify(&profile, &fields, blank, &fields[SIGN]), "{blank:?}");
+    }
+}
+
 /// One call of `operation` answered with `answer`.
 async fn create_with(answer: Result<(u16, &str), OutboundError>) -> Answer<Accepted> {
     let bench = bench();

@@ -19,8 +19,12 @@ impl Outbound for Says {
 }
 
 fn adapter(says: &str) -> Standard {
+    with_key(KEY, says)
+}
+
+fn with_key(key: &'static str, says: &str) -> Standard {
     let settings = json!({"account": "A1", "base_url": "https://p.invalid", "currency": "USD"});
-    let keys = Keys { provider: "standard", current: KEY, previous: KEY, reachable: true };
+    let keys = Keys { provider: "standard", current: key, previous: key, reachable: true };
     let (name, keys) = keys.of();
     let settings = serde_json::from_value(settings).unwrap();
     Standard::new(name, settings, keys, Arc::new(Says(says.to_owned()))).unwrap()
@@ -99,4 +103,23 @@ async fn an_answer_that_can_be_read_two_ways_says_nothing() {
         let created = adapter(&says).create(&order(), None, Timestamp::from_secs(NOW)).await;
         assert!(matches!(created, Answer::Unknown(_)), "{says}");
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_protects_nothing_is_none() {
+    let now = Timestamp::from_secs(NOW);
+    let body = event(|_| {});
+    // The last one says fifteen bytes.
+    for blank in ["", " ", " \t\r\n", "\u{a0}", "whsec_", "whsec_ ", "whsec_MDEyMzQ1Njc4OTAxMjM0"] {
+        let adapter = with_key(blank, &paid(|_| {}));
+        let signed = format!("v1,{}", signature(blank, "evt_1", "1700000000", &body));
+        let headers = headers("evt_1", "1700000000", &signed);
+        let callback = RawCallback { headers: &headers, body: &body, received_at: now };
+        let refused = adapter.verify(callback).await.map(|_| ());
+        assert_eq!(refused, Err(Refusal::KeysUnavailable), "{blank:?}");
+        assert!(matches!(adapter.query(&order(), now).await, Answer::Unknown(_)), "{blank:?}");
+    }
+    let key = "whsec_MDEyMzQ1Njc4OTAxMjM0NQ==";
+    let found = with_key(key, &paid(|_| {})).query(&order(), now).await;
+    assert!(matches!(found, Answer::Done(_)), "sixteen bytes are enough: {found:?}");
 }
