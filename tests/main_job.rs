@@ -9,12 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::call::API_KEYS;
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{InProcess, Mode, SimTrader};
 use recharge_shared::app::notify::Deliver;
+use recharge_shared::auth::sign;
 use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::store::Store;
@@ -451,6 +452,34 @@ fn requests_that_nobody_signed_are_refused_in_one_form() {
             let refused = world.send(&request).await;
             assert_eq!((refused.status, &refused.json["errorCode"]), (401, &json!(code)));
             assert!(refused.json["traceId"].is_string());
+        }
+        assert_eq!(world.books().orders.len(), 0);
+    });
+}
+
+#[test]
+fn an_idempotency_key_that_cannot_be_read_is_named_and_its_order_is_not_made() {
+    simulate(15, async || {
+        let world = World::new().await;
+        for key in ["schl\u{fc}ssel".to_owned(), "k\t1".to_owned(), "k".repeat(256)] {
+            // Signed as it is sent: nothing else is wrong with it.
+            let good = world.create_request("u_1", MINOR, "k-1");
+            let body = std::str::from_utf8(&good.body).unwrap();
+            let mut request = world.signed(("POST", "/recharges"), body, "");
+            let at = request.headers["x-timestamp"].to_str().unwrap().parse().unwrap();
+            let claim = (at, API_KEYS[0].id, key.as_str());
+            let signature = sign(API_KEYS[0].secret, ("POST", "/recharges"), claim, &good.body);
+            request.headers.insert("x-signature", signature.parse().unwrap());
+            let unreadable = HeaderValue::from_bytes(key.as_bytes()).unwrap();
+            request.headers.insert("idempotency-key", unreadable);
+            let refused = world.send(&request).await;
+            assert_eq!(
+                (refused.status, &refused.json["errorCode"], &refused.json["details"][0]["field"]),
+                (400, &json!("INVALID_ARGUMENT"), &json!("idempotencyKey")),
+                "{key:?}"
+            );
+            request.headers.insert("idempotency-key", "k-1".parse().unwrap());
+            assert_eq!(world.send(&request).await.status, 401, "signed for another key");
         }
         assert_eq!(world.books().orders.len(), 0);
     });

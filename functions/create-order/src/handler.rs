@@ -101,6 +101,9 @@ async fn of_route(
     trace: &TraceId,
 ) -> Result<Answer, ApiError> {
     request::body(request, CREATE_BYTES_MAX)?;
+    if route == Route::CreateRecharge {
+        request::key_header(request)?;
+    }
     let caller = deps.auth.authenticate(request, Scope::RechargeWrite).await?;
     let merchant = deps.admission.merchant(&caller.merchant, deps.clock.now()).await?;
     match route {

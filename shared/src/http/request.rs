@@ -27,6 +27,7 @@ pub(super) const EXPIRES_IN_SECS_MIN: u64 = 60;
 pub(super) const EXPIRES_IN_SECS_MAX: u64 = 86_400;
 pub(super) const METADATA_MEMBERS_MAX: usize = 20;
 pub(super) const METADATA_BYTES_MAX: usize = 4_096;
+const KEY_GRAMMAR: &str = "must be 1 to 255 printable ASCII characters";
 /// Which events are sent again: those that were given up, or whatever state they are in.
 pub(super) const RESEND_STATES: [&str; 2] = ["GIVEN_UP", "ALL"];
 pub(super) const MEMBERS: [&str; 9] = [
@@ -63,6 +64,16 @@ pub fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
         (Some(value), None) => value.to_str().ok(),
         _ => None,
     }
+}
+
+/// The header `Idempotency-Key`, if there is one. One that cannot be read is refused before anybody asks
+/// whose it is: its signature cannot be read either.
+pub fn key_header(request: &Request) -> Result<Option<IdempotencyKey>, ApiError> {
+    if !request.headers().contains_key("idempotency-key") {
+        return Ok(None);
+    }
+    let key = header(request, "idempotency-key").and_then(IdempotencyKey::parse);
+    key.map(Some).ok_or_else(|| ApiError::field("idempotencyKey", KEY_GRAMMAR))
 }
 
 /// Reads `POST /recharges`: the command and its idempotency key. `rules` say where notifications may go.
@@ -217,15 +228,8 @@ fn idempotency_key(
     request: &Request,
     members: &Map<String, Value>,
 ) -> Result<IdempotencyKey, ApiError> {
-    const GRAMMAR: &str = "must be 1 to 255 printable ASCII characters";
-    let in_body = optional(members, "idempotencyKey", IdempotencyKey::parse, GRAMMAR)?;
-    let in_header = if request.headers().contains_key("idempotency-key") {
-        let key = header(request, "idempotency-key").and_then(IdempotencyKey::parse);
-        Some(key.ok_or_else(|| ApiError::field("idempotencyKey", GRAMMAR))?)
-    } else {
-        None
-    };
-    match (in_header, in_body) {
+    let in_body = optional(members, "idempotencyKey", IdempotencyKey::parse, KEY_GRAMMAR)?;
+    match (key_header(request)?, in_body) {
         (Some(header), Some(body)) if header != body => {
             Err(ApiError::field("idempotencyKey", "differs from the Idempotency-Key header"))
         }
