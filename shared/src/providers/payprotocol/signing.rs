@@ -60,11 +60,11 @@ pub(super) fn claim<'a>(
         return Err(Refusal::Signature);
     }
     let ten_digits = |text: &&str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit());
-    let timestamp = timestamp.filter(ten_digits).ok_or(Refusal::Malformed("x-pay-timestamp"))?;
+    let timestamp = timestamp.filter(ten_digits).ok_or(Refusal::Signature)?;
     Ok(Claim {
         timestamp,
         signature: signature.and_then(decode).ok_or(Refusal::Signature)?,
-        signed_at_secs: timestamp.parse().map_err(|_| Refusal::Malformed("x-pay-timestamp"))?,
+        signed_at_secs: timestamp.parse().map_err(|_| Refusal::Signature)?,
     })
 }
 

@@ -22,22 +22,23 @@ pub(super) struct Claim<'a> {
     pub(super) signed_at_secs: i64,
 }
 
-/// Reads the headers; a message without one of them is refused, like one with two.
+/// Reads the headers. A message without one of them is refused like one with two, or with one that nobody
+/// can have signed: its signature does not fit.
 pub(super) fn claim<'a>(callback: &RawCallback<'a>) -> Result<Claim<'a>, Refusal> {
     let [id, timestamp, signatures] = HEADERS.map(|name| callback.header(name));
     let signatures = signatures.ok_or(Refusal::Signature)?;
-    let id = id.filter(|id| is_id(id)).ok_or(Refusal::Malformed("webhook-id"))?;
+    let id = id.filter(|id| is_id(id)).ok_or(Refusal::Signature)?;
     let ten_digits = |text: &&str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit());
-    let timestamp = timestamp.filter(ten_digits).ok_or(Refusal::Malformed("webhook-timestamp"))?;
+    let timestamp = timestamp.filter(ten_digits).ok_or(Refusal::Signature)?;
     if signatures.split(' ').count() > SIGNATURES_MAX {
-        return Err(Refusal::Malformed("too many signatures"));
+        return Err(Refusal::Signature);
     }
     let of_v1 = |entry: &str| base64::decode(entry.strip_prefix("v1,")?).ok();
     Ok(Claim {
         id,
         timestamp,
         signatures: signatures.split(' ').filter_map(of_v1).collect(),
-        signed_at_secs: timestamp.parse().map_err(|_| Refusal::Malformed("webhook-timestamp"))?,
+        signed_at_secs: timestamp.parse().map_err(|_| Refusal::Signature)?,
     })
 }
 

@@ -136,9 +136,9 @@ async fn the_signature_may_be_under_either_key_and_no_other() {
 async fn every_header_counts_and_appears_once() {
     let post = || genuine(&recharge(&json!({})).to_string());
     for name in HEADERS {
-        assert!(verify(&post().with(name, None)).await.is_err(), "without {name}");
-        assert!(verify(&post().twice(name)).await.is_err(), "{name} twice");
-        assert!(verify(&post().with(name, Some(""))).await.is_err(), "empty {name}");
+        for post in [post().with(name, None), post().twice(name), post().with(name, Some(""))] {
+            assert_eq!(verify(&post).await, Err(Refusal::Signature), "{name}");
+        }
     }
     let of_another = post().with(HEADERS[0], Some("PPTEST02"));
     assert_eq!(verify(&of_another).await, Err(Refusal::Signature));
@@ -170,8 +170,9 @@ async fn a_callback_is_believed_within_its_window_only() {
     assert_eq!(at("1699999119").await, Some(Refusal::Timestamp));
     assert_eq!(at("1700000920").await, None);
     assert_eq!(at("1700000921").await, Some(Refusal::Timestamp));
-    for bad in ["+700000010", "17000000100", "170000001", "1700000010000", "0x00000010", "1e9"] {
-        assert_eq!(at(bad).await, Some(Refusal::Malformed("x-pay-timestamp")), "{bad}");
+    for bad in ["", "+700000010", "-700000010", "17000000100", "170000001", "1700000010000", "1e9"]
+    {
+        assert_eq!(at(bad).await, Some(Refusal::Signature), "{bad}");
     }
 }
 
