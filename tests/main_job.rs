@@ -14,6 +14,7 @@ use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::call::API_KEYS;
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{InProcess, Mode, SimTrader};
+use recharge_local::stack::{Accounts, TRADER_APPID, TRADER_KEY};
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::auth::sign;
 use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
@@ -102,6 +103,55 @@ fn a_key_used_for_another_request_is_refused_and_nothing_happens() {
             "k-1",
         );
         assert_eq!(world.send(&request).await.status, 201, "keys are scoped to their merchant");
+    });
+}
+
+#[test]
+fn a_replay_may_name_the_default_provider_or_leave_it_out() {
+    simulate(4, async || {
+        let account = json!({
+            "appid": TRADER_APPID, "base_url": "http://trader.invalid", "allow_http": true,
+        });
+        let accounts = Accounts {
+            settings: json!({"trader": account, "second": account}),
+            keys: json!({"trader": {"key": TRADER_KEY}, "second": {"key": TRADER_KEY}}),
+            default: "trader".to_owned(),
+        };
+        let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+        let outbound = |trader: &SimTrader| -> Arc<dyn Outbound> { Arc::new(trader.outbound()) };
+        let world = World::with(Some(accounts), outbound, way).await;
+        let create = async |key: &str, method: Option<&str>, minor: i64| {
+            let mut body = json!({"userId": key, "amount": minor, "currency": "USDT"});
+            if let Some(method) = method {
+                body["paymentMethod"] = json!(method);
+            }
+            world.send(&world.signed(("POST", "/recharges"), &body.to_string(), key)).await
+        };
+        let (default, other) = (Some("trader"), Some("second"));
+        for (key, first, same) in
+            [("k-1", None, default), ("k-2", default, None), ("k-3", other, other)]
+        {
+            let made = create(key, first, MINOR).await;
+            assert_eq!(made.status, 201, "{}", made.text);
+            let again = create(key, same, MINOR).await;
+            assert_eq!((again.status, id(&again)), (200, id(&made)), "{key}");
+        }
+        for (key, method, minor) in [
+            ("k-1", default, MINOR + 1_000),
+            ("k-1", other, MINOR),
+            ("k-2", other, MINOR),
+            ("k-2", None, MINOR + 1_000),
+            ("k-3", None, MINOR),
+            ("k-3", default, MINOR),
+        ] {
+            let reused = create(key, method, minor).await;
+            assert_eq!(
+                (reused.status, &reused.json["errorCode"]),
+                (422, &json!("IDEMPOTENCY_KEY_REUSED")),
+                "{key} {method:?}"
+            );
+        }
+        assert_eq!(world.books().orders.len(), 3);
     });
 }
 

@@ -67,11 +67,14 @@ pub async fn create_order(
     if !provider.takes_orders() {
         let issue = "takes no orders: ask for the user's deposit addresses, and money that arrives there \
                      makes its own order";
-        return replay(context, key, &command, ApiError::field("paymentMethod", issue)).await;
+        let refusal = ApiError::field("paymentMethod", issue);
+        return replay((context, provider), key, &command, refusal).await;
     }
     if let Err(issue) = provider.check_amount(command.amount) {
-        return replay(context, key, &command, ApiError::field("amount", issue)).await;
+        let refusal = ApiError::field("amount", issue);
+        return replay((context, provider), key, &command, refusal).await;
     }
+    let otherwise = command.fingerprint_otherwise(provider.name());
     let now = context.clock.now();
     let birth = Birth {
         merchant: context.merchant.clone(),
@@ -104,7 +107,7 @@ pub async fn create_order(
             Ok(Created::Now(Box::new(reached(submitted, order)?)))
         }
         Placed::Existing(existing) => {
-            if existing.fingerprint != order.fingerprint {
+            if !is_repeated(&existing, [order.fingerprint, otherwise], provider) {
                 let message = "the idempotency key was used for another request";
                 return Err(ApiError::new(ErrorCode::IdempotencyKeyReused, message));
             }
@@ -128,15 +131,27 @@ fn own_provider<'a>(context: Context<'a>, order: &Order) -> Option<&'a dyn Provi
     (provider.account() == order.account).then_some(provider)
 }
 
+/// Whether `existing` was made by the same request: by one with this fingerprint, or, if it went to the
+/// same provider, by one that only named or did not name it.
+fn is_repeated(
+    existing: &Order,
+    [as_sent, otherwise]: [[u8; 32]; 2],
+    provider: &dyn Provider,
+) -> bool {
+    let same_provider = existing.provider == *provider.name();
+    existing.fingerprint == as_sent || (same_provider && existing.fingerprint == otherwise)
+}
+
 /// What could not be made today may have been made before: then it is a replay like any other.
 async fn replay(
-    context: Context<'_>,
+    (context, provider): (Context<'_>, &dyn Provider),
     key: &IdempotencyKey,
     command: &CreateOrder,
     refusal: ApiError,
 ) -> Result<Created, ApiError> {
     let existing = context.store.order(&OrderId::derive(context.merchant, key)).await?;
-    match existing.filter(|order| order.fingerprint == command.fingerprint()) {
+    let fingerprints = [command.fingerprint(), command.fingerprint_otherwise(provider.name())];
+    match existing.filter(|order| is_repeated(order, fingerprints, provider)) {
         Some(order) => Ok(Created::Before(Box::new(order))),
         None => Err(refusal),
     }

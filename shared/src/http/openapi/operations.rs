@@ -123,7 +123,8 @@ fn create() -> Operation {
         "Records the order and places it with the provider. `201` means *recorded*, never *credited*. \
          When the provider's outcome is unknown the order is `CREATED` and goes on by itself; when the \
          provider refuses, it is `FAILED`. When the provider cannot even be connected to it is \
-         `503 PROVIDER_UNAVAILABLE`: the order is kept, and the same request again goes on with it. A suspended merchant or user is `403`; a merchant whose users are \
+         `503 PROVIDER_UNAVAILABLE`: the order is kept, and the same request again goes on with it. \
+         With or without `paymentMethod` is the same request while the default provider is the order's. A suspended merchant or user is `403`; a merchant whose users are \
          registered gets `404` for others.",
     );
     let operation = client(RECHARGES, "createRecharge", words, "recharge:write")
