@@ -13,6 +13,7 @@ use recharge_shared::auth::{Authenticator, Scope};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{MerchantId, Order, OrderId, UserId};
 use recharge_shared::http::query::{ListEvents, ListLedger, ListOrders};
+use recharge_shared::http::request::{self, CREATE_BYTES_MAX};
 use recharge_shared::http::{
     Answer, ApiError, Route, addresses_body, balances_body, counting_failures, deliveries_body,
     events_body, explanation_body, ledger_body, order_body, orders_body, render, route, trace_of,
@@ -59,6 +60,7 @@ async fn answer(deps: &Deps, request: &Request) -> Result<Answer, ApiError> {
         Route::DocsViewer => return Ok(Answer::File(files::VIEWER)),
         _ => {}
     }
+    request::body(request, CREATE_BYTES_MAX)?;
     let caller = deps.auth.authenticate(request, Scope::RechargeRead).await?;
     match route {
         Route::Recharges => recharges(deps, request, &caller.merchant).await,

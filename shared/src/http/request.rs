@@ -17,7 +17,7 @@ use crate::domain::{
 use crate::egress::{Destination, Rules};
 use crate::json::Strict;
 
-/// The longest create body.
+/// The longest body of a client's request, whether or not it is looked at.
 pub const CREATE_BYTES_MAX: usize = 64 * 1024;
 /// The longest callback body.
 pub const CALLBACK_BYTES_MAX: usize = 128 * 1024;

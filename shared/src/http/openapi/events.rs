@@ -24,7 +24,7 @@ pub(super) fn deliveries() -> Operation {
     let operation = client(EVENTS, "getDeliveries", words, "recharge:read")
         .parameter(order_id())
         .response("200", answer("The deliveries.", "Deliveries", Some(example)));
-    refused(operation, &[401, 403, 404, 429, 500, 503])
+    refused(operation, &[401, 403, 404, 413, 429, 500, 503])
 }
 
 pub(super) fn notify() -> Operation {
@@ -65,7 +65,7 @@ pub(super) fn events() -> Operation {
         .parameter(query("after", after, text()))
         .parameter(limit)
         .response("200", answer("One page of events.", "EventPage", Some(example)));
-    refused(operation, &[400, 401, 403, 429, 500, 503])
+    refused(operation, &[400, 401, 403, 413, 429, 500, 503])
 }
 
 pub(super) fn resend() -> Operation {

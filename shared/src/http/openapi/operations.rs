@@ -170,7 +170,7 @@ fn list() -> Operation {
         .parameter(query("to", "Only those recorded before: RFC 3339, years 1970 to 2286.", time()))
         .parameters(Some(paging()))
         .response("200", answer("One page of orders.", "RechargePage", Some(page())));
-    refused(operation, &[400, 401, 403, 429, 500, 503])
+    refused(operation, &[400, 401, 403, 413, 429, 500, 503])
 }
 
 fn read() -> Operation {
@@ -178,7 +178,7 @@ fn read() -> Operation {
     let operation = client(RECHARGES, "getRecharge", words, "recharge:read")
         .parameter(order_id())
         .response("200", answer("The order.", "Recharge", Some(order("SUCCESS"))));
-    refused(operation, &[401, 403, 404, 429, 500, 503])
+    refused(operation, &[401, 403, 404, 413, 429, 500, 503])
 }
 
 fn cancel() -> Operation {
@@ -209,7 +209,7 @@ fn explain() -> Operation {
     let operation = client(RECHARGES, "explainRecharge", words, "recharge:read")
         .parameter(order_id())
         .response("200", answer("The explanation.", "Explanation", None));
-    refused(operation, &[401, 403, 404, 429, 500, 503])
+    refused(operation, &[401, 403, 404, 413, 429, 500, 503])
 }
 
 fn create_addresses() -> Operation {
@@ -240,7 +240,7 @@ fn read_addresses() -> Operation {
     let operation = client(USERS, "getDepositAddresses", words, "recharge:read")
         .parameter(user_id())
         .response("200", answer("The addresses.", "DepositAddresses", None));
-    refused(operation, &[401, 403, 404, 429, 500, 503])
+    refused(operation, &[401, 403, 404, 413, 429, 500, 503])
 }
 
 fn reviews() -> Operation {
@@ -254,7 +254,7 @@ fn reviews() -> Operation {
         .parameter(query("status", "Those that are open, or those that are closed.", which))
         .parameters(Some(paging()))
         .response("200", answer("One page of reviews.", "ReviewPage", None));
-    refused(operation, &[400, 401, 403, 429, 500, 503])
+    refused(operation, &[400, 401, 403, 413, 429, 500, 503])
 }
 
 fn review() -> Operation {
@@ -262,7 +262,7 @@ fn review() -> Operation {
     let operation = person("getReview", words)
         .parameter(review_id())
         .response("200", answer("The review.", "Review", None));
-    refused(operation, &[401, 403, 404, 429, 500, 503])
+    refused(operation, &[401, 403, 404, 413, 429, 500, 503])
 }
 
 fn resolve() -> Operation {
@@ -296,7 +296,7 @@ fn balances() -> Operation {
     let operation = client(USERS, "getBalances", words, "recharge:read")
         .parameter(user_id())
         .response("200", answer("The balances.", "Balances", None));
-    refused(operation, &[401, 403, 404, 429, 500, 503])
+    refused(operation, &[401, 403, 404, 413, 429, 500, 503])
 }
 
 fn ledger() -> Operation {
@@ -309,7 +309,7 @@ fn ledger() -> Operation {
         .parameter(user_id())
         .parameters(Some(paging()))
         .response("200", answer("One page of the ledger.", "Ledger", None));
-    refused(operation, &[400, 401, 403, 404, 429, 500, 503])
+    refused(operation, &[400, 401, 403, 404, 413, 429, 500, 503])
 }
 
 const CALLBACK: &str = "Acknowledged only when the confirmation is safe in the queue; whatever else happens, \
