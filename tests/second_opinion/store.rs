@@ -231,14 +231,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
 async fn notices(store: &Store, steps: &mut Steps) {
     let order = store.order(&order("k-1", None, "a").id).await.unwrap().unwrap();
     let notice = order.last_notice().unwrap();
-    let attempt = Attempt {
-        at: NOW,
-        status: 503,
-        took_ms: 7,
-        error: String::new(),
-        excerpt: "busy".to_owned(),
-        asked: false,
-    };
+    let attempt = Attempt { at: NOW, status: 503, took_ms: 7, error: String::new(), asked: false };
     let standing = |state, due_at| Standing { state, due_at, destination: "hooks.example" };
     let retrying = standing(NoticeState::Retrying, Some(NOW));
     steps.note("tried", store.record_attempt(&notice, Some(&attempt), retrying).await.unwrap());

@@ -91,7 +91,6 @@ impl Deliver for FaultyWay {
             status,
             error: error.to_owned(),
             retry_after: None,
-            excerpt: String::new(),
         };
         if matches!(fault, Fault::None | Fault::AnswerLost | Fault::CrashAfter) {
             let delivered = self.inner.deliver(url, notification).await;

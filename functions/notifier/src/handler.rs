@@ -171,7 +171,7 @@ impl Deliver for Spared<'_> {
         let host = destination(url);
         if self.silences.spares(host) {
             let error = SPARED.to_owned();
-            return Delivered { status: 0, error, retry_after: None, excerpt: String::new() };
+            return Delivered { status: 0, error, retry_after: None };
         }
         let started = Instant::now();
         let delivered = self.inner.deliver(url, notification).await;

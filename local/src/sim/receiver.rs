@@ -67,20 +67,16 @@ impl SimReceiver {
 impl Deliver for SimReceiver {
     async fn deliver(&self, url: &str, notification: &Notification) -> Delivered {
         let manner = self.manner(url);
-        let failed = |error: &str| Delivered {
-            status: 0,
-            error: error.to_owned(),
-            retry_after: None,
-            excerpt: String::new(),
-        };
+        let failed =
+            |error: &str| Delivered { status: 0, error: error.to_owned(), retry_after: None };
         if manner == Manner::Refuses {
             return failed("connect");
         }
         let notification = notification.clone();
         self.lock().received.push(Received { url: url.to_owned(), notification });
         match manner {
-            Manner::Answers(status, excerpt) => {
-                Delivered { status, error: String::new(), retry_after: None, excerpt }
+            Manner::Answers(status, _) => {
+                Delivered { status, error: String::new(), retry_after: None }
             }
             Manner::Hangs => {
                 tokio::time::sleep(DEADLINE).await;

@@ -20,9 +20,6 @@ use crate::store::{
 
 use super::events;
 
-/// The part of a refusal that is kept.
-const EXCERPT_BYTES_MAX: usize = 1_024;
-
 /// In [`Delivered::error`]: the receiver was left alone; no attempt was made.
 pub const SPARED: &str = "spared";
 
@@ -39,7 +36,7 @@ pub struct Notification {
     pub body: String,
 }
 
-/// What a receiver did.
+/// What a receiver did. What it said is nobody's business here: the address may not be the merchant's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
     /// Its status; 0 without an answer.
@@ -48,8 +45,6 @@ pub struct Delivered {
     pub error: String,
     /// What it asked for in `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The beginning of its answer.
-    pub excerpt: String,
 }
 
 /// The way out to merchants' receivers.
@@ -121,12 +116,7 @@ pub async fn notify(
             let notification = Notification { id, timestamp_secs: at.secs(), signature, body };
             context.way.deliver(url, &notification).await
         }
-        None => Delivered {
-            status: 0,
-            error: "no_secret".to_owned(),
-            retry_after: None,
-            excerpt: String::new(),
-        },
+        None => Delivered { status: 0, error: "no_secret".to_owned(), retry_after: None },
     };
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     record(context, (&notice, try_, url), delivered, (at, took_ms)).await
@@ -189,10 +179,9 @@ async fn record(
         }
     };
     let taken = matches!(delivered.status, 200..=299);
-    let excerpt = if taken { String::new() } else { bounded(delivered.excerpt) };
     let Delivered { status, error, .. } = delivered;
     let asked = matches!(try_, Try::Asked(_));
-    let attempt = Attempt { at, status, took_ms, error, excerpt, asked };
+    let attempt = Attempt { at, status, took_ms, error, asked };
     let (order, id) = (notice.order.id.as_str(), notice.id());
     let (kind, error) = (notice.kind.as_str(), attempt.error.as_str());
     tracing::info!(order, id, kind, status, error, took_ms, state = state.as_str(), "notification");
@@ -235,15 +224,6 @@ async fn put_off(
     Ok(Outcome::Tried(state))
 }
 
-fn bounded(mut text: String) -> String {
-    let mut end = text.len().min(EXCERPT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
-}
-
 /// The messages about an order's notices, its latest just committed; about the earlier ones too: theirs may
 /// have been lost between commit and queue, and a settled order is not looked at again. A second copy does
 /// nothing.
@@ -278,14 +258,8 @@ mod tests {
     const AT: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     fn row(state: NoticeState, planned: usize, asked: usize) -> NoticeRow {
-        let attempt = |asked| Attempt {
-            at: AT,
-            status: 500,
-            took_ms: 1,
-            error: String::new(),
-            excerpt: String::new(),
-            asked,
-        };
+        let attempt =
+            |asked| Attempt { at: AT, status: 500, took_ms: 1, error: String::new(), asked };
         let (order, sequence) = (OrderId::parse("R0123456789ABCDEFGHJKMNPQR").unwrap(), 1);
         let attempts = [vec![attempt(false); planned], vec![attempt(true); asked]].concat();
         NoticeRow { order, sequence, kind: NoticeKind::Succeeded, state, attempts, due_at: None }
@@ -336,15 +310,5 @@ mod tests {
         assert_eq!(destination("https://shop.example/hooks/1"), "shop.example");
         assert_eq!(destination("https://shop.example:8443/"), "shop.example:8443");
         assert_eq!(destination("nowhere"), "");
-    }
-
-    #[test]
-    fn an_excerpt_ends_at_a_character() {
-        assert_eq!(bounded("short".to_owned()), "short");
-        let longest = "x".repeat(EXCERPT_BYTES_MAX);
-        assert_eq!(bounded(longest.clone()), longest);
-        assert_eq!(bounded(format!("{longest}y")), longest);
-        // The euro sign is three bytes long, and 1,024 is not a multiple of three.
-        assert_eq!(bounded("\u{20ac}".repeat(400)), "\u{20ac}".repeat(341));
     }
 }

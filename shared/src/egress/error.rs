@@ -93,7 +93,7 @@ pub(super) fn detail(error: &dyn Error) -> String {
 }
 
 /// `text` without control characters other than line ends and tabs, at most `bytes_max` long.
-pub(super) fn printable(text: &str, bytes_max: usize) -> String {
+fn printable(text: &str, bytes_max: usize) -> String {
     let shown = |symbol: char| match symbol {
         '\n' | '\t' => symbol,
         _ if symbol.is_control() => char::REPLACEMENT_CHARACTER,

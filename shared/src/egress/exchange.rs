@@ -15,14 +15,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::error::{EgressError, detail, printable};
+use super::error::{EgressError, detail};
 use super::url::Destination;
 
 /// The most that is read of an answer's body, whatever the limits of the call say.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1_024;
-
-/// The most that is kept of it.
-pub const EXCERPT_BYTES_MAX: usize = 1_024;
 
 /// The longest head of an answer.
 const HEAD_BYTES_MAX: usize = 32 * 1_024;
@@ -45,9 +42,7 @@ pub struct Reply {
     pub status: StatusCode,
     /// The headers, at most 32 KiB.
     pub headers: HeaderMap,
-    /// The first [`EXCERPT_BYTES_MAX`] of the body as printable text, for the delivery log.
-    pub excerpt: String,
-    /// Whether the body was read to its end. It was not, if it is longer than the limit or broke off.
+    /// Whether the body was read to its end. Nothing of it is kept. It was not, if it is longer than the limit or broke off.
     pub whole: bool,
     /// Who answered.
     pub address: SocketAddr,
@@ -89,8 +84,8 @@ where
         .map_err(protocol)?;
     let answer = async move {
         let (head, body) = sender.send_request(request).await.map_err(protocol)?.into_parts();
-        let (excerpt, whole) = read(body, answer_bytes_max.min(ANSWER_BYTES_MAX)).await;
-        Ok(Reply { status: head.status, headers: head.headers, excerpt, whole, address })
+        let whole = read(body, answer_bytes_max.min(ANSWER_BYTES_MAX)).await;
+        Ok(Reply { status: head.status, headers: head.headers, whole, address })
     };
     drive(answer, connection).await
 }
@@ -104,25 +99,21 @@ async fn drive<T>(answer: impl Future<Output = T>, connection: impl Future) -> T
     }
 }
 
-/// The start of `body` as text, and whether all of it was read. The status stands by then: a body
-/// that breaks off takes nothing away from it.
-async fn read(mut body: Incoming, bytes_max: usize) -> (String, bool) {
-    let mut start = Vec::new();
+/// Whether all of `body` was read. The status stands by then: a body that breaks off takes nothing away
+/// from it.
+async fn read(mut body: Incoming, bytes_max: usize) -> bool {
     let mut bytes_read = 0;
-    let whole = loop {
+    loop {
         match body.frame().await {
-            None => break true,
-            Some(Err(_)) => break false,
+            None => return true,
+            Some(Err(_)) => return false,
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { continue };
-                let wanted = data.len().min(EXCERPT_BYTES_MAX - start.len());
-                start.extend_from_slice(&data[..wanted]);
                 bytes_read += data.len();
                 if bytes_read > bytes_max {
-                    break false;
+                    return false;
                 }
             }
         }
-    };
-    (printable(&String::from_utf8_lossy(&start), EXCERPT_BYTES_MAX), whole)
+    }
 }

@@ -12,7 +12,7 @@ mod way_out;
 
 pub use connect::{Dial, Resolve, SystemResolver, TcpDialer};
 pub use error::{EgressError, Step};
-pub use exchange::{ANSWER_BYTES_MAX, EXCERPT_BYTES_MAX, Reply};
+pub use exchange::{ANSWER_BYTES_MAX, Reply};
 pub use guard::Guard;
 pub use ranges::refused;
 pub use url::{Destination, Rules, URL_BYTES_MAX, UrlRefusal};

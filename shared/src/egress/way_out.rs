@@ -53,12 +53,8 @@ fn headers(notification: &Notification) -> Option<HeaderMap> {
 #[async_trait]
 impl Deliver for WayOut {
     async fn deliver(&self, url: &str, notification: &Notification) -> Delivered {
-        let unanswered = |error: &str| Delivered {
-            status: 0,
-            error: error.to_owned(),
-            retry_after: None,
-            excerpt: String::new(),
-        };
+        let unanswered =
+            |error: &str| Delivered { status: 0, error: error.to_owned(), retry_after: None };
         // The rules may be stricter today than on the day when the order was made.
         let Ok(destination) = Destination::parse(url, &self.rules) else {
             return unanswered("refused");
@@ -70,7 +66,7 @@ impl Deliver for WayOut {
                 let asked = reply.headers.get("retry-after").and_then(|value| value.to_str().ok());
                 let retry_after = asked.and_then(|secs| secs.parse().ok()).map(Duration::from_secs);
                 let status = reply.status.as_u16();
-                Delivered { status, error: String::new(), retry_after, excerpt: reply.excerpt }
+                Delivered { status, error: String::new(), retry_after }
             }
             Err(error) => {
                 // What the address is belongs into our log, not into the merchant's.

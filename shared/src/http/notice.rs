@@ -39,13 +39,11 @@ pub fn deliveries_body(order: &Order, rows: &[NoticeRow]) -> Value {
 }
 
 fn attempt(attempt: &Attempt) -> DeliveryAttempt {
-    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     DeliveryAttempt {
         at: rfc3339(attempt.at),
         status: (attempt.status != 0).then_some(attempt.status),
         duration_ms: attempt.took_ms,
-        error: text(&attempt.error),
-        excerpt: text(&attempt.excerpt),
+        error: (!attempt.error.is_empty()).then(|| attempt.error.clone()),
         requested: attempt.asked,
     }
 }

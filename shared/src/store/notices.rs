@@ -63,8 +63,6 @@ pub struct Attempt {
     pub took_ms: u64,
     /// Why it failed: a word of a closed list; empty when it did not.
     pub error: String,
-    /// The beginning of a refusal.
-    pub excerpt: String,
     /// Beside the plan: somebody had asked for it.
     pub asked: bool,
 }
@@ -331,10 +329,8 @@ fn encode(attempt: &Attempt) -> AttributeValue {
         ("status".to_owned(), n(attempt.status)),
         ("ms".to_owned(), n(attempt.took_ms)),
     ]);
-    for (name, text) in [("error", &attempt.error), ("excerpt", &attempt.excerpt)] {
-        if !text.is_empty() {
-            entry.insert(name.to_owned(), s(text));
-        }
+    if !attempt.error.is_empty() {
+        entry.insert("error".to_owned(), s(&attempt.error));
     }
     if attempt.asked {
         entry.insert("asked".to_owned(), AttributeValue::Bool(true));
@@ -342,6 +338,7 @@ fn encode(attempt: &Attempt) -> AttributeValue {
     AttributeValue::M(entry)
 }
 
+/// Reads an attempt. Earlier releases wrote down what the receiver said; that is left where it is.
 fn decode_attempt(row: &Row, value: &AttributeValue) -> Result<Attempt, StoreError> {
     let entry = value.as_m().map_err(|_| damaged(row, "attempts"))?;
     Ok(Attempt {
@@ -349,7 +346,22 @@ fn decode_attempt(row: &Row, value: &AttributeValue) -> Result<Attempt, StoreErr
         status: number(entry, "status")?,
         took_ms: number(entry, "ms")?,
         error: optional_text(entry, "error").unwrap_or("").to_owned(),
-        excerpt: optional_text(entry, "excerpt").unwrap_or("").to_owned(),
         asked: entry.contains_key("asked"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_with_a_receivers_words_is_read_without_them() {
+        let (at, error) = (Timestamp::from_secs(1_800_000_000), String::new());
+        let attempt = Attempt { at, status: 503, took_ms: 7, error, asked: true };
+        let AttributeValue::M(mut entry) = encode(&attempt) else { panic!("a map") };
+        assert!(!entry.contains_key("excerpt"));
+        entry.insert("excerpt".to_owned(), s("try later"));
+        let read = decode_attempt(&Row::new(), &AttributeValue::M(entry)).unwrap();
+        assert_eq!(read, attempt);
+    }
 }

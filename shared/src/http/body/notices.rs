@@ -106,9 +106,6 @@ pub struct DeliveryAttempt {
     /// `protocol`, or `no_secret`; `null` when there is one.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub error: Option<String>,
-    /// The beginning of an answer that was no success, at most 1 KiB; `null` for the rest.
-    #[cfg_attr(feature = "openapi", schema(required, example = "try later"))]
-    pub excerpt: Option<String>,
     /// Whether it was made because somebody asked for it, beside the plan.
     pub requested: bool,
 }

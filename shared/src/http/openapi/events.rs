@@ -14,13 +14,13 @@ const MESSAGE: &str = "msg_4B1W0NZ5Q4X8T2J7C9D3F6G1HK";
 pub(super) fn deliveries() -> Operation {
     let words = (
         "Read the deliveries of an order",
-        "Every notification of the order, and every attempt to deliver it.",
+        "Every notification of the order, and every attempt to deliver it. What a receiver says is not kept.",
     );
     let example = json!({"orderId": "RPW1GRR7605SQ5S6QYRBC3CZ4T", "deliveries": [{
         "id": MESSAGE, "type": "recharge.succeeded", "sequence": 1, "state": "RETRYING",
         "nextAttemptAt": "2026-01-01T00:10:00Z", "attempts": [{
             "at": "2026-01-01T00:05:00Z", "status": 503, "durationMs": 120, "error": null,
-            "excerpt": "try later", "requested": false}]}]});
+            "requested": false}]}]});
     let operation = client(EVENTS, "getDeliveries", words, "recharge:read")
         .parameter(order_id())
         .response("200", answer("The deliveries.", "Deliveries", Some(example)));

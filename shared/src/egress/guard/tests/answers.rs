@@ -60,12 +60,12 @@ async fn one_request_leaves_as_the_guard_frames_it() {
 }
 
 #[tokio::test]
-async fn status_headers_and_the_start_of_the_body_come_back() {
+async fn status_and_headers_come_back_and_nothing_of_the_body() {
     let answer = "HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 9\r\n\r\nlater\x1b[1m";
     let reply = once(answer).await.unwrap();
     assert_eq!((reply.status.as_u16(), reply.whole), (503, true));
     assert_eq!(reply.headers["retry-after"], "7");
-    assert_eq!(reply.excerpt, "later\u{fffd}[1m");
+    assert!(!format!("{reply:?}").contains("later"), "{reply:?}");
 }
 
 #[tokio::test]
@@ -84,7 +84,6 @@ async fn a_long_body_is_cut_and_no_error() {
     let (reply, server) = ask(endless(HEAD, &"a".repeat(10_000), 0)).await;
     let reply = reply.unwrap();
     assert_eq!((reply.status.as_u16(), reply.whole), (200, false));
-    assert_eq!(reply.excerpt, "a".repeat(1_024));
     drop(server);
 
     for (length, whole) in [(64 * 1_024, true), (64 * 1_024 + 1, false)] {
@@ -97,7 +96,7 @@ async fn a_long_body_is_cut_and_no_error() {
 #[tokio::test]
 async fn a_body_that_breaks_off_takes_nothing_away_from_the_status() {
     let reply = once("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort").await.unwrap();
-    assert_eq!((reply.status.as_u16(), &*reply.excerpt, reply.whole), (200, "short", false));
+    assert_eq!((reply.status.as_u16(), reply.whole), (200, false));
 }
 
 #[tokio::test]
