@@ -16,6 +16,7 @@ pub const HOST: &str = "standard.invalid";
 
 #[derive(Debug, Default)]
 struct State {
+    key: String,
     creates: BTreeMap<String, u32>,
     paid: BTreeMap<String, Value>,
     always_says: Option<String>,
@@ -28,14 +29,19 @@ struct State {
 /// The provider. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct SimStandard {
-    key: String,
     state: Arc<Mutex<State>>,
 }
 
 impl SimStandard {
     /// A provider that signs and expects signatures with `key`.
     pub fn new(key: &str) -> SimStandard {
-        SimStandard { key: key.to_owned(), state: Arc::default() }
+        let state = State { key: key.to_owned(), ..State::default() };
+        SimStandard { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Signs and expects signatures with another key from now on.
+    pub fn set_key(&self, key: &str) {
+        key.clone_into(&mut self.lock().key);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -62,6 +68,13 @@ impl SimStandard {
         self.lock().attempts
     }
 
+    /// Somebody has tried to connect, for a call to `path`.
+    pub fn tried(&self, path: &str) {
+        if path == "/orders" {
+            self.lock().attempts += 1;
+        }
+    }
+
     /// Nobody can connect any more, or everybody again.
     pub fn set_down(&self, is_down: bool) {
         self.lock().is_down = is_down;
@@ -72,7 +85,8 @@ impl SimStandard {
         self.lock().rejects = text;
     }
 
-    /// What queries are answered from now on, whatever the truth; `None` for the truth.
+    /// What queries are answered from now on, whatever the truth; `None` for the truth. Sent as it is; an
+    /// object that names no order is about the one that was asked for.
     pub fn say(&self, answer: Option<String>) {
         self.lock().always_says = answer;
     }
@@ -85,7 +99,7 @@ impl SimStandard {
     fn answer(&self, path: &str, headers: &http::HeaderMap, body: &[u8]) -> (u16, String) {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
         let [id, timestamp, given] = HEADERS.map(header);
-        let wanted = format!("v1,{}", signature(&self.key, id, timestamp, body));
+        let wanted = format!("v1,{}", signature(&self.lock().key, id, timestamp, body));
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
         let order = request["orderId"].as_str().unwrap_or("").to_owned();
         if given != wanted || order.is_empty() || order != id {
@@ -107,15 +121,22 @@ impl SimStandard {
             None if state.creates.contains_key(&order) => json!({"status": "PENDING"}).to_string(),
             None => json!({"status": "NOT_FOUND"}).to_string(),
         });
-        // What it is made to say is about the order that it was asked for.
-        match serde_json::from_str::<Value>(&answer) {
-            Ok(Value::Object(mut answer)) => {
-                answer.insert("orderId".to_owned(), order.into());
-                (200, Value::Object(answer).to_string())
-            }
-            _ => (200, answer),
-        }
+        (200, about(&answer, &order))
     }
+}
+
+/// `answer` with `order` in it, if it is an object that names none. As a text: what it says twice stays.
+fn about(answer: &str, order: &str) -> String {
+    let (Some(rest), Ok(Value::Object(members))) =
+        (answer.trim_start().strip_prefix('{'), serde_json::from_str(answer))
+    else {
+        return answer.to_owned();
+    };
+    if members.contains_key("orderId") {
+        return answer.to_owned();
+    }
+    let comma = if members.is_empty() { "" } else { "," };
+    format!("{{\"orderId\":{}{comma}{rest}", Value::from(order))
 }
 
 #[async_trait]
@@ -126,9 +147,7 @@ impl Outbound for SimStandard {
         _: Limits,
     ) -> Result<Response<Bytes>, OutboundError> {
         let (parts, body) = request.into_parts();
-        if parts.uri.path() == "/orders" {
-            self.lock().attempts += 1;
-        }
+        self.tried(parts.uri.path());
         if self.lock().is_down {
             return Err(OutboundError::NotSent);
         }
@@ -158,5 +177,21 @@ impl Outbound for ByHost {
             return self.standard.send(request, limits).await;
         }
         self.other.send(request, limits).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_is_made_to_say_is_said_to_the_letter() {
+        let check = |says, wanted| assert_eq!(about(says, "R1"), wanted);
+        check(r#"{"a":1,"a":2}"#, r#"{"orderId":"R1","a":1,"a":2}"#);
+        check("{}", r#"{"orderId":"R1"}"#);
+        check(r#"{"orderId":"R2"}"#, r#"{"orderId":"R2"}"#);
+        check(r#"{"orderId":"R1","orderId":"R2"}"#, r#"{"orderId":"R1","orderId":"R2"}"#);
+        check("<html>", "<html>");
+        check("[1]", "[1]");
     }
 }
