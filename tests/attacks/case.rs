@@ -20,7 +20,15 @@ pub struct Case {
     pub given: Value,
     pub steps: Vec<Value>,
     pub expect: Value,
+    /// Members that nobody has a use for.
+    pub unknown: Option<NotUnderstood>,
+    /// In the corpus about the runner itself: how a finding has to read.
+    pub must_say: Option<String>,
 }
+
+/// What a case is told by.
+const MEMBERS: [&str; 10] =
+    ["id", "class", "group", "severity", "title", "given", "steps", "expect", "invariants", "why"];
 
 /// The repository's corpora, or the one that `RECHARGE_ATTACKS` names.
 #[expect(
@@ -28,16 +36,38 @@ pub struct Case {
     reason = "another corpus is chosen by the caller's environment"
 )]
 pub fn load() -> Vec<Corpus> {
-    let own = |name| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("attacks").join(name);
     match std::env::var_os("RECHARGE_ATTACKS") {
         Some(path) => vec![read(&PathBuf::from(path))],
         None => ["corpus.json", "own.json"].map(|name| read(&own(name))).into(),
     }
 }
 
+/// The corpus about the runner itself: in the situation of the published one, and each case holds, or has a
+/// finding that reads as `must_say`.
+pub fn words() -> Corpus {
+    let Corpus { fixtures, vectors, .. } = read(&own("corpus.json"));
+    let text = std::fs::read_to_string(own("words.json")).unwrap();
+    let mut file: Value = serde_json::from_str(&text).unwrap();
+    let take = |case: &mut Value| case.as_object_mut().unwrap().remove("must_say");
+    let said: Vec<Option<Value>> =
+        file["cases"].as_array_mut().unwrap().iter_mut().map(take).collect();
+    let mut words = of_file(&file);
+    for (case, said) in words.cases.iter_mut().zip(said) {
+        case.must_say = said.map(|text| text.as_str().unwrap().to_owned());
+    }
+    Corpus { fixtures, vectors, ..words }
+}
+
+fn own(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("attacks").join(name)
+}
+
 fn read(path: &Path) -> Corpus {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let file: Value = serde_json::from_str(&text).unwrap();
+    of_file(&serde_json::from_str(&text).unwrap())
+}
+
+fn of_file(file: &Value) -> Corpus {
     let case = |case: &Value| Case {
         id: text_of(&case["id"]),
         group: text_of(&case["group"]),
@@ -45,6 +75,8 @@ fn read(path: &Path) -> Corpus {
         given: case["given"].clone(),
         steps: case["steps"].as_array().cloned().unwrap_or_default(),
         expect: case["expect"].clone(),
+        unknown: only("case", case, &MEMBERS).err(),
+        must_say: None,
     };
     Corpus {
         fixtures: file["fixtures"].clone(),
@@ -71,11 +103,22 @@ pub fn only(what: &str, value: &Value, known: &[&str]) -> Result<(), NotUndersto
     }
 }
 
-/// Whether a member ends with `_each`: a list whose elements are run one by one.
-pub fn each(step: &Value) -> Option<(String, Vec<Value>)> {
-    let members = step.as_object()?;
-    let (name, list) = members.iter().find(|(name, _)| name.ends_with("_each"))?;
-    Some((name.trim_end_matches("_each").to_owned(), list.as_array()?.clone()))
+/// The steps that a step stands for: one for each element of the member that ends with `_each`, or itself.
+pub fn each(step: &Value) -> Result<Vec<Value>, NotUnderstood> {
+    let members = step.as_object().ok_or_else(|| NotUnderstood(format!("step {step}")))?;
+    let mut lists = members.iter().filter(|(name, _)| name.ends_with("_each"));
+    let Some((name, list)) = lists.next() else { return Ok(vec![step.clone()]) };
+    let plain = name.trim_end_matches("_each");
+    let list = list.as_array().filter(|list| !list.is_empty());
+    let list = list.filter(|_| !members.contains_key(plain) && lists.next().is_none());
+    let list = list.ok_or_else(|| NotUnderstood(name.clone()))?;
+    let one = |value: &Value| {
+        let mut one = step.clone();
+        one.as_object_mut().unwrap().remove(name);
+        one[plain] = value.clone();
+        one
+    };
+    Ok(list.iter().map(one).collect())
 }
 
 /// Replaces `{{order}}`, `{{now}}` and `{{filler:N}}` in a text.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::case::{NotUnderstood, only, text_of};
 use crate::names::mark;
 use crate::scene::{Scene, party};
-use crate::send::{self, SIGN_KEYS};
+use crate::send;
 use crate::step::Played;
 
 /// `deposit`: somebody sends money to an address; `after_ms` from now, so that it can come in between.
@@ -50,7 +50,10 @@ pub fn provider(scene: &Scene<'_>, step: &Value) -> Played {
         let last = deposits.last().ok_or_else(|| NotUnderstood("restate".to_owned()))?;
         provider.restate(last.recharge_id, i32::try_from(status).unwrap());
     }
-    if let Some([one, other]) = step["share_wallets"].as_array().map(Vec::as_slice) {
+    if let Some(both) = step["share_wallets"].as_array().map(Vec::as_slice) {
+        let [one, other] = both else {
+            return Err(NotUnderstood(format!("share_wallets {}", step["share_wallets"])));
+        };
         let [one, other] = [one, other].map(|whose| mark(&text_of(whose)).unwrap());
         provider.share_wallets(one.as_str(), other.as_str());
     }
@@ -59,7 +62,7 @@ pub fn provider(scene: &Scene<'_>, step: &Value) -> Played {
 
 /// `sweep`: the schedule ticks, `wait` seconds from now.
 pub async fn sweep(scene: &Scene<'_>, step: &Value) -> Played {
-    let functions = scene.functions.borrow().clone();
+    let functions = scene.functions();
     for _ in 0..step["times"].as_u64().unwrap_or(1) {
         scene.world.pass(step["wait"].as_u64().unwrap_or(0)).await;
         functions.poll("sweep".to_owned()).await.map_err(NotUnderstood)?;
@@ -69,7 +72,7 @@ pub async fn sweep(scene: &Scene<'_>, step: &Value) -> Played {
 
 /// `settle`: the worker takes what is in the queue, until nothing is.
 pub async fn settle(scene: &Scene<'_>) -> Played {
-    let functions = scene.functions.borrow().clone();
+    let functions = scene.functions();
     while matches!(scene.world.stack.settle_batch_with(&functions, 0).await, Ok(1..)) {}
     Ok(Vec::new())
 }
@@ -100,7 +103,7 @@ pub async fn policy(scene: &Scene<'_>, step: &Value) -> Played {
         ..Merchant::default()
     };
     scene.store().set_merchant(&MerchantId::parse(who.id).unwrap(), &merchant).await.unwrap();
-    scene.replace(|_, _| recharge_local::aws::faults::Fault::None);
+    scene.rebuild();
     Ok(Vec::new())
 }
 
@@ -137,7 +140,7 @@ pub fn callback(
     repetition: Option<u32>,
 ) -> Result<Incoming, NotUnderstood> {
     let how = &step["sign"];
-    only("sign", how, &SIGN_KEYS)?;
+    send::sign_words(how, &["path", "method", "over"])?;
     let deposits = scene.deposits.borrow();
     let made = match step["of"].as_u64() {
         None => deposits.last(),
@@ -184,15 +187,15 @@ pub fn callback(
     if let Some(given) = given {
         set(HeaderName::from_static(HEADERS[2]), &given);
     }
-    send::set_headers(&mut incoming, step);
-    for change in how["then"].as_array().into_iter().flatten() {
-        break_callback(&mut incoming, &text_of(change))?;
+    send::set_headers(scene, &mut incoming, step)?;
+    for change in send::changes(how)? {
+        break_callback(&mut incoming, &change)?;
     }
     Ok(incoming)
 }
 
 /// Changes after signing, on a callback of Pay Protocol.
-fn break_callback(incoming: &mut Incoming, change: &str) -> Result<(), NotUnderstood> {
+pub fn break_callback(incoming: &mut Incoming, change: &str) -> Result<(), NotUnderstood> {
     let (what, argument) = change.split_once(':').unwrap_or((change, ""));
     let given = incoming.headers.get(HEADERS[2]).and_then(|value| value.to_str().ok());
     let given = given.unwrap_or("").to_owned();
@@ -211,18 +214,18 @@ fn break_callback(incoming: &mut Incoming, change: &str) -> Result<(), NotUnders
         "replace_key_id" => {
             incoming.headers.insert(HEADERS[0], HeaderValue::from_str(argument).unwrap());
         }
-        "set_body" => send::set_body(incoming, argument),
+        "set_body" => send::set_body(incoming, argument)?,
         "pretty_body" => {
             let value: Value = serde_json::from_slice(&incoming.body).unwrap();
             incoming.body = serde_json::to_vec_pretty(&value).unwrap();
         }
         "flip_byte" => {
             let mut bytes = bytes();
-            bytes[argument.parse::<usize>().unwrap_or(0)] ^= 1;
+            bytes[send::count(change, argument)?] ^= 1;
             set(incoming, &base64::encode(bytes));
         }
         "truncate_bytes" => {
-            let keep = bytes().len().saturating_sub(argument.parse().unwrap_or(1));
+            let keep = bytes().len().saturating_sub(send::count(change, argument)?);
             set(incoming, &base64::encode(&bytes()[..keep]));
         }
         "encode" if argument == "hex" => set(incoming, &hex::encode(bytes())),

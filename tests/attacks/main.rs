@@ -7,17 +7,23 @@
     reason = "a scene that cannot be set up ends the test"
 )]
 
+mod again;
 mod case;
 mod check;
 mod deposit;
+mod events;
+mod fault;
+mod given;
 mod names;
 mod net;
 mod notify;
 mod policy;
 mod queue;
+mod request;
 mod scene;
 mod send;
 mod step;
+mod words;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -28,7 +34,7 @@ use std::sync::{Arc, Mutex};
 use recharge_tests::world::simulate;
 use serde_json::Value;
 
-use crate::case::{Case, Corpus, load};
+use crate::case::{Case, Corpus, load, words as load_words};
 use crate::scene::Scene;
 
 /// How many interleavings a case with concurrent steps is played under.
@@ -60,6 +66,9 @@ impl Write for Lines {
 async fn play(corpus: &Corpus, case: &Case, seed: u64, lines: &Lines) -> Vec<String> {
     let scene = Scene::open(corpus, seed).await;
     let mut problems = Vec::new();
+    if let Err(unknown) = case.unknown.clone().map_or_else(|| words::case(case), Err) {
+        return vec![format!("not understood: {}", unknown.0)];
+    }
     if let Err(unknown) = scene.set_given(&case.given).await {
         return vec![format!("not understood: {}", unknown.0)];
     }
@@ -72,7 +81,8 @@ async fn play(corpus: &Corpus, case: &Case, seed: u64, lines: &Lines) -> Vec<Str
         }
     }
     scene.name_reviews().await;
-    match check::effects(&scene, &case.expect) {
+    let before = scene.before.borrow().clone();
+    match check::effects(&scene, &case.expect, &before) {
         Ok(findings) => problems.extend(findings.into_iter().map(|finding| finding.0)),
         Err(unknown) => problems.push(format!("not understood: {}", unknown.0)),
     }
@@ -138,6 +148,24 @@ fn open() -> BTreeMap<String, String> {
     let list: Vec<Value> = serde_json::from_str(include_str!("open.json")).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     list.iter().map(|entry| (text(&entry["id"]), text(&entry["reason"]))).collect()
+}
+
+/// A runner that passed over a word would let these pass, or find nothing to say.
+#[test]
+fn every_word_is_played_or_refused() {
+    let corpus = load_words();
+    let cases: Vec<(&Corpus, &Case)> = corpus.cases.iter().map(|case| (&corpus, case)).collect();
+    let mut wrong = Vec::new();
+    for ((_, case), problems) in cases.iter().zip(run_all(&cases)) {
+        let held = match &case.must_say {
+            None => problems.is_empty(),
+            Some(text) => problems.iter().any(|problem| problem.contains(text.as_str())),
+        };
+        if !held {
+            wrong.push(format!("{} ({:?}): {problems:#?}", case.id, case.must_say));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

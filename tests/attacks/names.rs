@@ -5,7 +5,7 @@ use recharge_shared::domain::{EvidenceKind, MerchantId, Money, Review, UserId, U
 use recharge_shared::store::Store;
 use serde_json::Value;
 
-use crate::case::{fill, fill_all};
+use crate::case::{NotUnderstood, fill, fill_all};
 use crate::scene::{PARTIES, Party, Scene};
 
 /// The merchant whose people see everybody's reviews.
@@ -48,6 +48,21 @@ impl Scene<'_> {
             text = text.replace(&format!("{{{{{name}}}}}"), meaning);
         }
         fill(&text, &self.order.borrow(), self.now_secs())
+    }
+
+    /// Refuses a step with a placeholder that means nothing here.
+    pub fn resolves(&self, step: &Value) -> Result<(), NotUnderstood> {
+        let step = step.to_string();
+        let uncounted = regex_lite::Regex::new(r"\{\{filler:[^{}]*[^0-9{}][^{}]*\}\}").unwrap();
+        if let Some(found) = uncounted.find(&step) {
+            return Err(NotUnderstood(found.as_str().to_owned()));
+        }
+        let left = self.fill(&step);
+        let placeholder = regex_lite::Regex::new(r"\{\{[a-z_]+(:[^{}]*)?\}\}").unwrap();
+        match placeholder.find(&left) {
+            Some(found) => Err(NotUnderstood(found.as_str().to_owned())),
+            None => Ok(()),
+        }
     }
 
     /// The same for every text inside a value.

@@ -3,10 +3,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::rc::Rc;
+use std::sync::Arc;
 
-use recharge_local::aws::faults::{Fault, Faults};
 use recharge_local::books::Books;
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
@@ -20,10 +19,11 @@ use recharge_tests::standard::{ByHost, HOST, SimStandard};
 use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
 
-use crate::case::{Corpus, NotUnderstood, only, text_of};
+use crate::case::{Corpus, NotUnderstood, text_of};
+use crate::fault::{Conditions, Instance, instance};
 use crate::names::PEOPLE;
-use crate::net::Net;
-use crate::step::NamedFault;
+use crate::net::{Net, PUBLIC_IP};
+use crate::queue::Versions;
 
 /// What all providers sign with.
 pub const PROVIDER_SECRET: &str = "test-secret-not-for-production";
@@ -82,38 +82,19 @@ pub struct Counts {
     pub notifications: usize,
     pub held: i128,
     pub balances: BTreeMap<String, i128>,
+    pub of_order_amount: usize,
+    pub attempts: usize,
+    /// Connections to addresses that nothing may be sent to.
+    pub connections: usize,
+    pub received: usize,
 }
 
-/// What was written as a newer version of the code would.
-#[derive(Default)]
-pub struct Versions {
-    is_mixed: Cell<bool>,
-    marked: RefCell<Vec<String>>,
-    unknown: RefCell<Vec<String>>,
-}
-
-impl Versions {
-    pub fn start(&self) {
-        self.is_mixed.set(true);
-    }
-
-    /// Whether it is time to write; once.
-    pub fn is_mixed(&self) -> bool {
-        self.is_mixed.replace(false)
-    }
-
-    pub fn marked(&self, orders: impl Iterator<Item = String>) {
-        self.marked.borrow_mut().extend(orders);
-    }
-
-    pub fn unknown_state(&self, order: String) {
-        self.unknown.borrow_mut().push(order);
-    }
-
-    /// Orders with an unknown member, and those in an unknown state.
-    pub fn written(&self) -> (Vec<String>, Vec<String>) {
-        (self.marked.borrow().clone(), self.unknown.borrow().clone())
-    }
+/// Whose an order of the scene is.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    pub merchant: &'static str,
+    pub user: String,
+    pub method: &'static str,
 }
 
 /// One case being played.
@@ -122,8 +103,15 @@ pub struct Scene<'a> {
     pub standard: SimStandard,
     pub net: Net,
     pub corpus: &'a Corpus,
-    /// The instance that answers; outages replace it.
-    pub functions: RefCell<Arc<Functions>>,
+    /// The instance that answers; configurations replace it.
+    running: RefCell<Rc<Instance>>,
+    /// What the service has been configured to suffer.
+    pub conditions: RefCell<Conditions>,
+    /// What the providers sign with.
+    pub provider_secret: RefCell<String>,
+    /// What there was before the step, if it says what it leaves.
+    pub step_before: RefCell<Option<Counts>>,
+    owners: RefCell<BTreeMap<String, Owner>>,
     /// The order that `{{order}}` means.
     pub order: RefCell<String>,
     pub answers: RefCell<Vec<Option<Answered>>>,
@@ -161,13 +149,17 @@ impl<'a> Scene<'a> {
             move |receiver: &SimReceiver| net.way(receiver)
         };
         let world = World::with(Some(accounts()), by_host, way).await;
-        let functions = RefCell::new(Arc::new(instance(&world, seed, |_, _| Fault::None)));
+        let running = instance(&world, &standard, seed, &Conditions::default());
         let scene = Scene {
             world,
             standard,
             net,
             corpus,
-            functions,
+            running: RefCell::new(Rc::new(running)),
+            conditions: RefCell::default(),
+            provider_secret: RefCell::new(PROVIDER_SECRET.to_owned()),
+            step_before: RefCell::default(),
+            owners: RefCell::default(),
             order: RefCell::default(),
             answers: RefCell::default(),
             requests: RefCell::default(),
@@ -183,6 +175,7 @@ impl<'a> Scene<'a> {
         };
         scene.register().await;
         scene.name_users();
+        scene.call("public_ip", PUBLIC_IP);
         scene
     }
 
@@ -246,33 +239,41 @@ impl<'a> Scene<'a> {
             let merchant = Merchant { users: UserAccess::Registered, ..Merchant::default() };
             store.set_merchant(&id, &merchant).await.unwrap();
         }
-        self.replace(|_, _| Fault::None);
+        self.rebuild();
     }
 
-    /// A new instance under `plan`, for everything that comes.
-    pub fn replace(&self, plan: impl Fn(&str, u64) -> Fault + Send + Sync + 'static) {
-        *self.functions.borrow_mut() = Arc::new(instance(&self.world, self.seed, plan));
+    pub fn functions(&self) -> Arc<Functions> {
+        self.running.borrow().functions.clone()
     }
 
-    /// An instance of its own under the fault, and the fault's switch.
-    pub fn faulty(&self, fault: &NamedFault) -> (Functions, Faults) {
-        let counted = Mutex::new(BTreeMap::<String, u64>::new());
-        let plan: Vec<(String, Fault, Range<u64>)> = fault.plan();
-        let faults = Faults::new(self.world.clock().clone(), move |call| {
-            let name = format!("{}.{}", call.service.name(), call.operation);
-            let mut counted = counted.lock().unwrap();
-            let before = counted.entry(name.clone()).or_default();
-            let number = *before;
-            *before += 1;
-            let meant = plan
-                .iter()
-                .find(|(port, ..)| name == *port || name.starts_with(&format!("{port}.")));
-            match meant {
-                Some((_, kind, which)) if which.contains(&number) => *kind,
-                _ => Fault::None,
-            }
-        });
-        (self.world.instance(&faults, 3), faults)
+    /// A new instance under the configuration, for everything that comes.
+    pub fn rebuild(&self) {
+        let conditions = self.conditions.borrow().clone();
+        let fresh = instance(&self.world, &self.standard, self.seed, &conditions);
+        *self.running.borrow_mut() = Rc::new(fresh);
+    }
+
+    /// The instance for a step: one of its own if something goes wrong around it.
+    pub fn around(&self, step: &Value) -> Result<Rc<Instance>, NotUnderstood> {
+        if ["fault", "delay", "clock_offset"].iter().all(|word| step.get(*word).is_none()) {
+            return Ok(self.running.borrow().clone());
+        }
+        let conditions = self.conditions.borrow().and(step)?;
+        Ok(Rc::new(instance(&self.world, &self.standard, self.seed, &conditions)))
+    }
+
+    /// Whose `order` is; the fixtures' user, if the scene has not made it.
+    pub fn owner(&self, order: &str) -> Owner {
+        let owner = self.owners.borrow().get(order).cloned();
+        owner.unwrap_or_else(|| Owner { merchant: "m_a", user: "u_1001".into(), method: "test" })
+    }
+
+    /// Changes what there was before: the scene has done something that is not the attack's doing.
+    pub fn set_before(&self, change: impl Fn(&mut Counts)) {
+        change(&mut self.before.borrow_mut());
+        if let Some(before) = self.step_before.borrow_mut().as_mut() {
+            change(before);
+        }
     }
 
     pub fn now_secs(&self) -> i64 {
@@ -288,6 +289,10 @@ impl<'a> Scene<'a> {
         self.world.books()
     }
 
+    pub fn own(&self, order: &str, owner: Owner) {
+        self.owners.borrow_mut().insert(order.to_owned(), owner);
+    }
+
     pub fn counts(&self) -> Counts {
         let books = self.books();
         let mut credited = BTreeMap::new();
@@ -295,9 +300,14 @@ impl<'a> Scene<'a> {
             *credited.entry(credit.account.1.clone()).or_default() += credit.amount;
         }
         let depth = self.world.stack.depth();
-        let told: BTreeSet<String> =
-            self.world.receiver.received().into_iter().map(|one| one.notification.id).collect();
+        let received = self.world.receiver.received();
+        let told: BTreeSet<&String> = received.iter().map(|one| &one.notification.id).collect();
+        let forbidden = |to: &std::net::SocketAddr| recharge_shared::egress::refused(to.ip());
         Counts {
+            of_order_amount: books.credits.iter().filter(|c| c.amount == 5_000).count(),
+            attempts: self.standard.attempts() as usize,
+            connections: self.net.dialled().iter().filter(|to| forbidden(to).is_some()).count(),
+            received: received.len(),
             orders: books.orders.len(),
             credits: books.credits.len(),
             credited,
@@ -318,69 +328,6 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// What the case says was there before.
-    pub async fn set_given(&self, given: &Value) -> Result<(), NotUnderstood> {
-        only("given", given, &["order", "orders", "note"])?;
-        if given["order"].is_object() {
-            only("given.order", &given["order"], &["state", "provider", "provider_error"])?;
-            let order = self.give_order(&given["order"], "u_1001").await?;
-            *self.order.borrow_mut() = order;
-        }
-        match &given["orders"] {
-            Value::Null => {}
-            Value::String(text) => {
-                let count = text.strip_suffix(" pending").and_then(|count| count.parse().ok());
-                let count: usize = count.ok_or_else(|| NotUnderstood(format!("given {text}")))?;
-                for _ in 0..count {
-                    self.give_order(&Value::Null, "u_1001").await?;
-                }
-            }
-            Value::Array(orders) => {
-                for order in orders {
-                    only("given.orders", order, &["id", "user", "provider", "paid"])?;
-                    let made = self.give_order(order, &text_of(&order["user"])).await?;
-                    if let Some(name) = order["id"].as_str() {
-                        self.call(format!("order:{name}"), made);
-                    }
-                }
-            }
-            other => return Err(NotUnderstood(format!("given {other}"))),
-        }
-        *self.before.borrow_mut() = self.counts();
-        Ok(())
-    }
-
-    /// An order of merchant A as `given` describes it; its id.
-    pub async fn give_order(&self, given: &Value, user: &str) -> Result<String, NotUnderstood> {
-        let number = self.next();
-        let method = match given["provider"].as_str() {
-            None | Some("P1") => "test",
-            Some("P2") => "p2",
-            Some(other) => return Err(NotUnderstood(format!("provider {other}"))),
-        };
-        let body = json!({
-            "userId": user, "amount": 5_000, "currency": "USD", "paymentMethod": method,
-            "idempotencyKey": format!("given-{number}"),
-            "callbackUrl": "https://hooks.merchant-a.example/recharge",
-        });
-        self.standard.reject(given["provider_error"].as_str().map(str::to_owned));
-        let created = self.send(&self.signed("A", ("POST", "/recharges"), &body.to_string())).await;
-        self.standard.reject(None);
-        let order = text_of(&created.json["orderId"]);
-        assert!(created.status == 201 && !order.is_empty(), "{}", created.text);
-        match given["state"].as_str() {
-            None | Some("PENDING") => {}
-            Some("SUCCESS") => crate::queue::pay(self, &order).await,
-            Some("EXPIRED") => {
-                self.world.pass(1_801).await;
-                self.world.stack.poll().await.unwrap();
-            }
-            Some("FAILED") if created.json["status"] == "FAILED" => {}
-            Some(other) => return Err(NotUnderstood(format!("given state {other}"))),
-        }
-        Ok(order)
-    }
-
     /// A request signed by a merchant's current key, in the body's idempotency key only.
     pub fn signed(&self, who: &str, route: (&str, &str), body: &str) -> Incoming {
         let party = party(who).unwrap();
@@ -393,30 +340,9 @@ impl<'a> Scene<'a> {
     }
 
     pub async fn send(&self, incoming: &Incoming) -> Answered {
-        let functions = self.functions.borrow().clone();
+        let functions = self.functions();
         self.world.send_to(&functions, incoming).await
     }
-}
-
-/// An instance whose calls take a while that depends on the seed, so that callers interleave.
-pub fn instance(
-    world: &World,
-    seed: u64,
-    plan: impl Fn(&str, u64) -> Fault + Send + Sync + 'static,
-) -> Functions {
-    let counted = Mutex::new(BTreeMap::<String, u64>::new());
-    let faults = Faults::with_latency(
-        world.clock().clone(),
-        move |call| {
-            let name = format!("{}.{}", call.service.name(), call.operation);
-            let mut counted = counted.lock().unwrap();
-            let before = counted.entry(name.clone()).or_default();
-            *before += 1;
-            plan(&name, *before - 1)
-        },
-        move |_| if seed == 0 { 0 } else { fastrand::u64(0..12) },
-    );
-    world.instance(&faults, 3)
 }
 
 /// P1 is `test`, P2 the trader's kind with values alone in the string to sign, P3 with MD5 over pairs.

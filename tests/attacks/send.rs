@@ -1,22 +1,13 @@
-//! Building the requests of `create`, `status`, `http` and `webhook` steps: bodies as the step shapes
-//! them, signatures as it breaks them.
+//! Building the requests of clients: bodies as the step shapes them, signatures as it breaks them.
 
 use aws_smithy_types::base64;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use recharge_local::events::Incoming;
 use recharge_shared::auth::sign;
-use recharge_shared::domain::{MerchantId, UserId, UserMark};
-use recharge_shared::providers::standard::{HEADERS, signature};
-use recharge_shared::providers::trader::{Fields, SIGN, SigningProfile, sign as sign_fields};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::case::{NotUnderstood, fill, only, text_of};
-use crate::scene::{ACCOUNT, PROVIDER_SECRET, Scene, party};
-
-pub const SIGN_KEYS: [&str; 13] = [
-    "mode", "then", "at", "at_raw", "key", "value", "count", "valid_at", "scheme", "note", "path",
-    "method", "over",
-];
+use crate::scene::{Scene, party};
 
 /// The bytes of a body: the base object patched, or what replaces it.
 pub fn body(scene: &Scene<'_>, step: &Value, base: Value) -> Result<Vec<u8>, NotUnderstood> {
@@ -27,17 +18,13 @@ pub fn body(scene: &Scene<'_>, step: &Value, base: Value) -> Result<Vec<u8>, Not
         return base64::decode(encoded).map_err(|_| NotUnderstood("b64".to_owned()));
     }
     if step["gen"].is_object() {
-        let spec = &step["gen"];
-        only("gen", spec, &["prefix", "repeat", "middle", "repeat2", "suffix"])?;
-        let part = |name: &str| scene.fill(spec[name].as_str().unwrap_or(""));
-        let repeated = |name: &str| {
-            let unit = spec[name][0].as_str().unwrap_or("");
-            unit.repeat(spec[name][1].as_u64().map_or(0, |n| n as usize))
-        };
-        let parts = [part("prefix"), repeated("repeat"), part("middle"), repeated("repeat2")];
-        return Ok(format!("{}{}", parts.concat(), part("suffix")).into_bytes());
+        return generated(scene, &step["gen"]);
     }
     let mut base = base;
+    let changed = step.get("patch").is_some() || step.get("remove").is_some();
+    if changed && !base.is_object() {
+        return Err(NotUnderstood("patch of a body that is no object".to_owned()));
+    }
     for (name, value) in step["patch"].as_object().into_iter().flatten() {
         base[name] = value.clone();
     }
@@ -47,9 +34,21 @@ pub fn body(scene: &Scene<'_>, step: &Value, base: Value) -> Result<Vec<u8>, Not
     Ok(scene.fill_all(&base).to_string().into_bytes())
 }
 
-/// `{{order}}` and the other placeholders in a path.
-fn path(scene: &Scene<'_>, text: &str) -> String {
-    scene.fill(text)
+fn generated(scene: &Scene<'_>, spec: &Value) -> Result<Vec<u8>, NotUnderstood> {
+    only("gen", spec, &["prefix", "repeat", "middle", "repeat2", "suffix"])?;
+    let part = |name: &str| match &spec[name] {
+        Value::Null => Ok(String::new()),
+        Value::String(text) => Ok(scene.fill(text)),
+        other => Err(NotUnderstood(format!("gen.{name} {other}"))),
+    };
+    let repeated = |name: &str| match (&spec[name], spec[name][0].as_str(), spec[name][1].as_u64())
+    {
+        (Value::Null, ..) => Ok(String::new()),
+        (_, Some(unit), Some(count)) => Ok(unit.repeat(usize::try_from(count).unwrap())),
+        (other, ..) => Err(NotUnderstood(format!("gen.{name} {other}"))),
+    };
+    let parts = [part("prefix")?, repeated("repeat")?, part("middle")?, repeated("repeat2")?];
+    Ok(format!("{}{}", parts.concat(), part("suffix")?).into_bytes())
 }
 
 /// `POST /recharges`. `distinct` gives the repetition a key and a reference of its own.
@@ -64,45 +63,124 @@ pub fn create(
         base["orderReference"] = format!("ref-{number}").into();
     }
     let body = body(scene, step, base)?;
-    let route = ("POST", step["path"].as_str().unwrap_or("/recharges"));
-    as_client(scene, step, route, body)
+    let path = scene.fill(step["path"].as_str().unwrap_or("/recharges"));
+    as_client(scene, step, (step["method"].as_str().unwrap_or("POST"), &path), body)
 }
 
 /// `GET /recharges/{id}`.
 pub fn status(scene: &Scene<'_>, step: &Value) -> Result<Incoming, NotUnderstood> {
     let id = step["id"].as_str().unwrap_or("{{order}}");
-    as_client(scene, step, ("GET", &path(scene, &format!("/recharges/{id}"))), Vec::new())
+    let path = match step["path"].as_str() {
+        Some(path) => scene.fill(path),
+        None => scene.fill(&format!("/recharges/{id}")),
+    };
+    as_client(scene, step, (step["method"].as_str().unwrap_or("GET"), &path), Vec::new())
 }
 
-/// Any other request; signed when the step names a merchant.
+/// Any other request; signed when the step names a merchant or a signature. A text is the body itself.
 pub fn other(scene: &Scene<'_>, step: &Value) -> Result<Incoming, NotUnderstood> {
-    let target = path(scene, step["path"].as_str().unwrap_or("/"));
+    let target = scene.fill(step["path"].as_str().unwrap_or("/"));
     let method = step["method"].as_str().unwrap_or("GET");
+    let shaped = ["raw", "b64", "gen", "patch", "remove"].iter().any(|w| step.get(*w).is_some());
     let body = match &step["body"] {
-        Value::Null => Vec::new(),
-        body => scene.fill_all(body).to_string().into_bytes(),
+        Value::String(text) => scene.fill(text).into_bytes(),
+        Value::Null if !shaped => Vec::new(),
+        base => body(scene, step, base.clone())?,
     };
-    if step["as"].as_str().is_some_and(|name| party(name).is_some()) {
+    if step.get("as").is_some() || step.get("sign").is_some() {
         return as_client(scene, step, (method, &target), body);
     }
     let mut incoming = scene.world.unsigned((method, &target), &[], &body);
-    set_headers(&mut incoming, step);
+    set_headers(scene, &mut incoming, step)?;
     Ok(incoming)
 }
 
-pub fn set_headers(incoming: &mut Incoming, step: &Value) {
+/// A value as it stands in the file, also one that no client library would send.
+pub fn header(text: &str) -> Result<HeaderValue, NotUnderstood> {
+    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| NotUnderstood(format!("header {text:?}")))
+}
+
+/// `headers`: a text replaces, a list sends several, null takes away.
+pub fn set_headers(
+    scene: &Scene<'_>,
+    incoming: &mut Incoming,
+    step: &Value,
+) -> Result<(), NotUnderstood> {
     for (name, value) in step["headers"].as_object().into_iter().flatten() {
-        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        incoming.headers.insert(name, HeaderValue::from_str(value.as_str().unwrap()).unwrap());
+        let unknown = || NotUnderstood(format!("headers {name}: {value}"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unknown())?;
+        incoming.headers.remove(&name);
+        let values = match value {
+            Value::Null => Vec::new(),
+            Value::Array(values) => values.iter().collect(),
+            one => vec![one],
+        };
+        for value in values {
+            let text = scene.fill(value.as_str().ok_or_else(unknown)?);
+            incoming.headers.append(&name, header(&text)?);
+        }
     }
-    match &step["content_type"] {
-        Value::String(text) => {
-            incoming.headers.insert("content-type", HeaderValue::from_str(text).unwrap());
+    match step.get("content_type") {
+        Some(Value::String(text)) => {
+            incoming.headers.insert("content-type", header(text)?);
         }
-        Value::Null if step.get("content_type").is_some() => {
-            incoming.headers.remove("content-type");
+        Some(_) => drop(incoming.headers.remove("content-type")),
+        None => {}
+    }
+    Ok(())
+}
+
+/// Refuses what a signature of this kind has no use for.
+pub fn sign_words(how: &Value, more: &[&str]) -> Result<(), NotUnderstood> {
+    let own: &[&str] = match how["mode"].as_str() {
+        None if how.get("mode").is_none() => &["key"],
+        Some("valid") => &["key"],
+        Some("none") => &[],
+        Some("literal") => &["value"],
+        Some("hmac_with_key") => &["key"],
+        Some("list") => &["count", "valid_at"],
+        _ => return Err(NotUnderstood(format!("sign mode {}", how["mode"]))),
+    };
+    only("sign", how, &[&["mode", "then", "at", "at_raw", "note"], own, more].concat())?;
+    let needed = match how["mode"].as_str() {
+        Some("literal") => how["value"].is_string(),
+        Some("hmac_with_key") => how["key"].is_string(),
+        Some("list") => how["count"].is_u64() && how.get("valid_at").is_some(),
+        _ => how.get("key").is_none() || how["key"].is_string(),
+    };
+    if needed { Ok(()) } else { Err(NotUnderstood(format!("sign {how}"))) }
+}
+
+/// The changes after signing.
+pub fn changes(how: &Value) -> Result<Vec<String>, NotUnderstood> {
+    match &how["then"] {
+        Value::Null => Ok(Vec::new()),
+        Value::String(one) => Ok(vec![one.clone()]),
+        Value::Array(all) if all.iter().all(Value::is_string) => {
+            Ok(all.iter().map(text_of).collect())
         }
-        _ => {}
+        other => Err(NotUnderstood(format!("then {other}"))),
+    }
+}
+
+/// What of `sign` travels as the signature; `make` signs with a secret.
+pub fn given(
+    how: &Value,
+    (secret, separator): (&str, &str),
+    make: impl Fn(&str) -> String,
+    wrong: &str,
+) -> Option<String> {
+    match how["mode"].as_str() {
+        Some("none") => None,
+        Some("literal") => Some(text_of(&how["value"])),
+        Some("hmac_with_key") => Some(make(how["key"].as_str().unwrap_or(""))),
+        Some("list") => {
+            let (count, valid_at) = (how["count"].as_u64().unwrap_or(0), how["valid_at"].as_u64());
+            let good = make(secret);
+            let entry = |at| if Some(at) == valid_at { good.clone() } else { wrong.to_owned() };
+            Some((0..count).map(entry).collect::<Vec<_>>().join(separator))
+        }
+        _ => Some(make(secret)),
     }
 }
 
@@ -113,310 +191,176 @@ pub fn as_client(
     body: Vec<u8>,
 ) -> Result<Incoming, NotUnderstood> {
     let how = &step["sign"];
-    only("sign", how, &SIGN_KEYS)?;
+    sign_words(how, &[])?;
     let who = party(step["as"].as_str().unwrap_or("A"))
         .ok_or_else(|| NotUnderstood(format!("as {}", step["as"])))?;
     let secret = match how["key"].as_str() {
+        _ if how["mode"] == "hmac_with_key" => "",
         None | Some("current") => who.current,
-        Some("previous") => who.previous,
-        Some("retired") => who.retired,
+        Some("previous") if !who.previous.is_empty() => who.previous,
+        Some("retired") if !who.retired.is_empty() => who.retired,
         Some(other) => return Err(NotUnderstood(format!("key {other}"))),
     };
     let timestamp = timestamp(scene, how)?;
-    let signed_at = timestamp.parse().unwrap_or(0);
-    let given = step["headers"]["Idempotency-Key"].as_str().unwrap_or("");
-    let good = sign(secret, (method, target), (signed_at, who.key_id, given), &body);
+    // What a lenient reader would take it for, so that only its spelling can be what is refused.
+    let digits = timestamp.trim().split('.').next().unwrap_or("");
+    let signed_at = digits.parse().unwrap_or(0);
+    let keys = step["headers"].as_object().into_iter().flatten();
+    let mut keys = keys.filter(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"));
+    let key = scene.fill(keys.next().and_then(|(_, value)| value.as_str()).unwrap_or(""));
+    let claim = (signed_at, who.key_id, key.as_str());
+    let make = |secret: &str| sign(secret, (method, target), claim, &body);
+    let wrong = format!("v1={}", "0".repeat(64));
+    let given = given(how, (secret, " "), make, &wrong);
+    Method::from_bytes(method.as_bytes()).map_err(|_| NotUnderstood(format!("method {method}")))?;
     let mut incoming = scene.world.unsigned((method, target), &[], &body);
     let headers = &mut incoming.headers;
-    let text = |text: &str| HeaderValue::from_str(text).unwrap();
-    headers.insert("content-type", text("application/json"));
-    headers.insert("x-api-key", text(who.key_id));
-    headers.insert("x-timestamp", text(&timestamp));
-    match how["mode"].as_str() {
-        None | Some("valid") => drop(headers.insert("x-signature", text(&good))),
-        Some("none") => {}
-        Some("literal") => {
-            headers.insert("x-signature", text(how["value"].as_str().unwrap_or("")));
-        }
-        Some("hmac_with_key") => {
-            let secret = how["key"].as_str().unwrap_or("");
-            let forged = sign(secret, (method, target), (signed_at, who.key_id, given), &body);
-            headers.insert("x-signature", text(&forged));
-        }
-        Some(other) => return Err(NotUnderstood(format!("sign mode {other}"))),
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("x-api-key", HeaderValue::from_static(who.key_id));
+    headers.insert("x-timestamp", header(&timestamp)?);
+    if let Some(given) = given {
+        headers.insert("x-signature", header(&given)?);
     }
-    set_headers(&mut incoming, step);
-    for change in how["then"].as_array().into_iter().flatten() {
-        break_client(&mut incoming, &text_of(change))?;
+    set_headers(scene, &mut incoming, step)?;
+    for change in changes(how)? {
+        break_client(scene, &mut incoming, &change)?;
     }
     Ok(incoming)
 }
 
 pub fn timestamp(scene: &Scene<'_>, how: &Value) -> Result<String, NotUnderstood> {
-    if let Some(raw) = how["at_raw"].as_str() {
-        return Ok(fill(raw, "", scene.now_secs()));
+    match (&how["at_raw"], &how["at"]) {
+        (Value::String(raw), Value::Null) => Ok(fill(raw, "", scene.now_secs())),
+        (Value::Number(raw), Value::Null) => Ok(raw.to_string()),
+        (Value::Null, Value::Number(at)) if at.is_i64() => Ok(at.to_string()),
+        (Value::Null, Value::Null) => Ok(scene.now_secs().to_string()),
+        (Value::Null, Value::String(at)) => moment(scene, at),
+        _ => Err(NotUnderstood(format!("at {how}"))),
     }
-    let now = scene.now_secs();
-    let at = how["at"].as_str().unwrap_or("now");
-    let offset = at.strip_prefix("now").ok_or_else(|| NotUnderstood(format!("at {at}")))?;
-    let offset: i64 = if offset.is_empty() { 0 } else { offset.parse().unwrap_or(i64::MAX / 4) };
-    Ok((now + offset).to_string())
 }
 
-/// Changes after signing, on a client's request.
-fn break_client(incoming: &mut Incoming, change: &str) -> Result<(), NotUnderstood> {
-    let (what, argument) = change.split_once(':').unwrap_or((change, ""));
-    let signature = incoming.headers.get("x-signature").cloned();
-    let digits = signature.as_ref().and_then(|s| s.to_str().ok()).unwrap_or("").to_owned();
-    let set = |incoming: &mut Incoming, text: &str| {
-        incoming.headers.insert("x-signature", HeaderValue::from_str(text).unwrap());
+/// `now`, `now-301`.
+fn moment(scene: &Scene<'_>, at: &str) -> Result<String, NotUnderstood> {
+    let unknown = || NotUnderstood(format!("at {at}"));
+    let offset = at.strip_prefix("now").ok_or_else(unknown)?;
+    let (sign, digits) = match offset.as_bytes().first() {
+        None => return Ok(scene.now_secs().to_string()),
+        Some(b'+') => (1, &offset[1..]),
+        Some(b'-') => (-1, &offset[1..]),
+        Some(_) => return Err(unknown()),
     };
-    let bytes = || hex::decode(digits.trim_start_matches("v1=")).unwrap_or_default();
-    match what {
-        "drop_timestamp" => drop(incoming.headers.remove("x-timestamp")),
-        "drop_key_id" => drop(incoming.headers.remove("x-api-key")),
-        "replace_key_id" => {
-            let other = party(argument).ok_or_else(|| NotUnderstood(change.to_owned()))?;
-            incoming.headers.insert("x-api-key", HeaderValue::from_static(other.key_id));
-        }
-        "set_body" => set_body(incoming, argument),
-        "flip_byte" => {
-            let mut bytes = bytes();
-            let at: usize = argument.parse().unwrap_or(0);
-            bytes[at] ^= 1;
-            set(incoming, &format!("v1={}", hex::encode(bytes)));
-        }
-        "truncate_bytes" => {
-            let keep = bytes().len().saturating_sub(argument.parse().unwrap_or(1));
-            set(incoming, &format!("v1={}", hex::encode(&bytes()[..keep])));
-        }
-        "append_bytes" => {
-            let more = "00".repeat(argument.parse().unwrap_or(1));
-            set(incoming, &format!("{digits}{more}"));
-        }
-        "encode" if argument == "hex_upper" => {
-            let upper = digits.trim_start_matches("v1=").to_uppercase();
-            set(incoming, &format!("v1={upper}"));
-        }
-        "encode" if argument == "base64url" => {
-            let encoded = base64::encode(bytes()).replace('+', "-").replace('/', "_");
-            set(incoming, &format!("v1={}", encoded.trim_end_matches('=')));
-        }
-        "prepend_header" => {
-            let good = signature.ok_or_else(|| NotUnderstood(change.to_owned()))?;
-            set(incoming, argument);
-            incoming.headers.append("x-signature", good);
-        }
-        "prepend_timestamp_header" => {
-            let good = incoming.headers.get("x-timestamp").cloned();
-            incoming.headers.insert("x-timestamp", HeaderValue::from_static("1700000000"));
-            good.map(|good| incoming.headers.append("x-timestamp", good));
-        }
-        _ => return Err(NotUnderstood(format!("then {change}"))),
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(unknown());
     }
+    let secs: i64 = digits.parse().unwrap_or(i64::MAX / 4);
+    Ok((scene.now_secs() + sign * secs).to_string())
+}
+
+/// Puts another value before the one that is there.
+pub fn prepend(
+    headers: &mut HeaderMap,
+    name: &HeaderName,
+    text: &str,
+) -> Result<(), NotUnderstood> {
+    let good = headers.get(name).cloned();
+    headers.insert(name, header(text)?);
+    good.map(|good| headers.append(name, good));
     Ok(())
 }
 
-/// `member=value` in the body, after it was signed.
-pub fn set_body(incoming: &mut Incoming, assignment: &str) {
-    let (name, value) = assignment.split_once('=').unwrap_or((assignment, ""));
-    let mut body: Value = serde_json::from_slice(&incoming.body).unwrap();
-    body[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    incoming.body = body.to_string().into_bytes();
+/// What `prepend_timestamp_header:ARGUMENT` puts before.
+pub fn earlier(scene: &Scene<'_>, argument: &str) -> String {
+    moment(scene, argument).unwrap_or_else(|_| argument.to_owned())
 }
 
-/// The webhook of a provider.
-pub fn webhook(
-    scene: &Scene<'_>,
-    step: &Value,
-    repetition: Option<u32>,
-) -> Result<Incoming, NotUnderstood> {
-    only("sign", &step["sign"], &SIGN_KEYS)?;
-    only("gateway", &step["gateway"], &["isBase64Encoded"])?;
-    let mut incoming = match (step["from"].as_str().unwrap_or("P1"), step["vector"].as_str()) {
-        (_, Some(name)) => vector(scene, name)?,
-        ("P1", None) => event(scene, step, repetition)?,
-        ("P2", None) => legacy_event(scene, step)?,
-        (other, None) => return Err(NotUnderstood(format!("from {other}"))),
-    };
-    if step["gateway"]["isBase64Encoded"] == true {
-        // The gateway encodes what is no text type; the content type's parameters are not looked at.
-        incoming.headers.insert("x-force-base64", HeaderValue::from_static("1"));
-    }
-    if let Some(target) = step["path"].as_str() {
-        incoming.path = path(scene, target);
-    }
-    set_headers(&mut incoming, step);
-    Ok(incoming)
+/// The number behind a change.
+pub fn count(change: &str, argument: &str) -> Result<usize, NotUnderstood> {
+    argument.parse().map_err(|_| NotUnderstood(format!("then {change}")))
 }
 
-fn event(
-    scene: &Scene<'_>,
-    step: &Value,
-    repetition: Option<u32>,
-) -> Result<Incoming, NotUnderstood> {
-    let mut base = scene.corpus.fixtures["event"].clone();
-    if let Some(number) = repetition {
-        base["eventId"] = format!("evt_{number}").into();
-        base["providerTxnId"] = format!("txn_{number}").into();
-        if let Some(order) = scene.books().orders.get(number as usize) {
-            base["orderId"] = order.id.as_str().into();
-        }
-    }
-    if let Some(account) = step["account"].as_str() {
-        base["account"] = account.into();
-    }
-    let body = body(scene, step, base)?;
-    let how = &step["sign"];
-    let timestamp = timestamp(scene, how)?;
-    let id = "msg_1";
-    let good = format!("v1,{}", signature(PROVIDER_SECRET, id, &timestamp, &body));
-    let given = match how["mode"].as_str() {
-        None | Some("valid") => Some(good),
-        Some("none") => None,
-        Some("literal") => Some(text_of(&how["value"])),
-        Some("hmac_with_key") => {
-            let key = how["key"].as_str().unwrap_or("");
-            Some(format!("v1,{}", signature(key, id, &timestamp, &body)))
-        }
-        Some("list") => {
-            let count = how["count"].as_u64().unwrap_or(1);
-            let valid_at = how["valid_at"].as_u64().unwrap_or(0);
-            let wrong = format!("v1,{}", base64::encode([0; 32]));
-            let entry = |at| if at == valid_at { good.clone() } else { wrong.clone() };
-            Some((0..count).map(entry).collect::<Vec<_>>().join(" "))
-        }
-        Some(other) => return Err(NotUnderstood(format!("sign mode {other}"))),
-    };
-    let mut incoming = scene.world.unsigned(("POST", "/recharges/callback"), &[], &body);
-    let headers = &mut incoming.headers;
-    headers.insert("content-type", HeaderValue::from_static("application/json"));
-    headers.insert(HEADERS[0], HeaderValue::from_static("msg_1"));
-    headers.insert(HEADERS[1], HeaderValue::from_str(&timestamp).unwrap());
-    if let Some(given) = given {
-        headers.insert(HEADERS[2], HeaderValue::from_str(&given).unwrap());
-    }
-    for change in how["then"].as_array().into_iter().flatten() {
-        break_event(&mut incoming, &text_of(change))?;
-    }
-    Ok(incoming)
-}
-
-/// Changes after signing, on an event of P1.
-fn break_event(incoming: &mut Incoming, change: &str) -> Result<(), NotUnderstood> {
+/// A digest that is written otherwise, or is another one; `None` when the change is about something else.
+pub fn broken(digest: &[u8], change: &str) -> Result<Option<Vec<u8>>, NotUnderstood> {
     let (what, argument) = change.split_once(':').unwrap_or((change, ""));
-    let given = incoming.headers.get(HEADERS[2]).and_then(|value| value.to_str().ok());
-    let given = given.unwrap_or("").trim_start_matches("v1,").to_owned();
-    let bytes = || base64::decode(given.as_str()).unwrap_or_default();
-    let set = |incoming: &mut Incoming, text: String| {
-        incoming.headers.insert(HEADERS[2], HeaderValue::from_str(&format!("v1,{text}")).unwrap());
-    };
+    let mut bytes = digest.to_vec();
     match what {
-        "drop_timestamp" => drop(incoming.headers.remove(HEADERS[1])),
-        "drop_key_id" => drop(incoming.headers.remove(HEADERS[0])),
-        "set_body" => set_body(incoming, argument),
         "flip_byte" => {
-            let mut bytes = bytes();
-            bytes[argument.parse::<usize>().unwrap_or(0)] ^= 1;
-            set(incoming, base64::encode(bytes));
+            let at = count(change, argument)?;
+            *bytes.get_mut(at).ok_or_else(|| NotUnderstood(format!("then {change}")))? ^= 1;
         }
-        "truncate_bytes" => {
-            let keep = bytes().len().saturating_sub(argument.parse().unwrap_or(1));
-            set(incoming, base64::encode(&bytes()[..keep]));
+        "truncate_bytes" => bytes.truncate(bytes.len().saturating_sub(count(change, argument)?)),
+        "append_bytes" => bytes.resize(bytes.len() + count(change, argument)?, 0),
+        _ => return Ok(None),
+    }
+    Ok(Some(bytes))
+}
+
+/// The same digest in another spelling of it.
+pub fn respelt(digest: &[u8], change: &str) -> Option<String> {
+    let text = base64::encode(digest);
+    Some(match change {
+        "encode:hex_upper" => hex::encode_upper(digest),
+        "encode:base64url" => {
+            text.replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned()
         }
-        "append_bytes" => {
-            let mut bytes = bytes();
-            bytes.resize(bytes.len() + argument.parse::<usize>().unwrap_or(1), 0);
-            set(incoming, base64::encode(bytes));
-        }
-        "encode" if argument == "hex_upper" => set(incoming, hex::encode_upper(bytes())),
-        "encode" if argument == "base64url" => {
-            set(incoming, given.replace('+', "-").replace('/', "_"));
-        }
-        "b64_insert_space" => set(incoming, format!("{} {}", &given[..8], &given[8..])),
-        "b64_double_padding" => set(incoming, format!("{given}=")),
+        "b64_insert_space" => format!("{} {}", &text[..8], &text[8..]),
+        "b64_double_padding" => format!("{text}="),
         "b64_nonzero_trailing_bits" => {
             // 32 bytes end in a digit whose last two bits mean nothing.
             let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-            let mut text = given.into_bytes();
-            let last = text.len() - 2;
-            let at = digits.iter().position(|digit| *digit == text[last]).unwrap();
+            let mut text = text.into_bytes();
+            let last = text.iter().rposition(|digit| *digit != b'=')?;
+            let at = digits.iter().position(|digit| *digit == text[last])?;
             text[last] = digits[at | 1];
-            set(incoming, String::from_utf8(text).unwrap());
+            String::from_utf8(text).ok()?
         }
-        "prepend_header" => {
-            let good = incoming.headers.get(HEADERS[2]).cloned();
-            incoming.headers.insert(HEADERS[2], HeaderValue::from_str(argument).unwrap());
-            good.map(|good| incoming.headers.append(HEADERS[2], good));
+        _ => return None,
+    })
+}
+
+/// Changes after signing, on a client's request.
+pub fn break_client(
+    scene: &Scene<'_>,
+    incoming: &mut Incoming,
+    change: &str,
+) -> Result<(), NotUnderstood> {
+    let (what, argument) = change.split_once(':').unwrap_or((change, ""));
+    let [key, timestamp, signature] = CLIENT.map(HeaderName::from_static);
+    let given = incoming.headers.get(&signature).and_then(|value| value.to_str().ok());
+    let digest = given.map(|text| hex::decode(text.trim_start_matches("v1=")).unwrap_or_default());
+    match what {
+        "drop_timestamp" => drop(incoming.headers.remove(timestamp)),
+        "drop_key_id" => drop(incoming.headers.remove(key)),
+        "replace_key_id" => {
+            let other = party(argument).map_or(argument, |party| party.key_id);
+            incoming.headers.insert(key, header(other)?);
         }
+        "set_body" => set_body(incoming, argument)?,
+        "prepend_header" => prepend(&mut incoming.headers, &signature, argument)?,
         "prepend_timestamp_header" => {
-            let good = incoming.headers.get(HEADERS[1]).cloned();
-            incoming.headers.insert(HEADERS[1], HeaderValue::from_static("1700000000"));
-            good.map(|good| incoming.headers.append(HEADERS[1], good));
+            prepend(&mut incoming.headers, &timestamp, &earlier(scene, argument))?;
         }
-        _ => return Err(NotUnderstood(format!("then {change}"))),
+        _ => {
+            let digest = digest.filter(|digest| digest.len() >= 8);
+            let digest = digest.ok_or_else(|| NotUnderstood(format!("then {change}: unsigned")))?;
+            let other = broken(&digest, change)?.map(hex::encode);
+            let other = other.or_else(|| respelt(&digest, change));
+            let other = other.ok_or_else(|| NotUnderstood(format!("then {change}")))?;
+            incoming.headers.insert(signature, header(&format!("v1={other}"))?);
+        }
     }
     Ok(())
 }
 
-/// P2's own form, about the given order.
-fn legacy_event(scene: &Scene<'_>, step: &Value) -> Result<Incoming, NotUnderstood> {
-    let mark =
-        UserMark::derive(&MerchantId::parse("m_a").unwrap(), &UserId::parse("u_1001").unwrap());
-    let base = json!({
-        "amount": "500000", "appid": ACCOUNT, "localusermark": mark.as_str(),
-        "orderid": "{{order}}", "t": scene.now_secs().to_string(),
-    });
-    let fields: Value = serde_json::from_slice(&body(scene, step, base)?)
-        .map_err(|_| NotUnderstood("a raw body of P2".to_owned()))?;
-    let mut fields: Fields = serde_json::from_value(fields)
-        .map_err(|_| NotUnderstood("fields of P2 are texts".to_owned()))?;
-    match step["sign"]["mode"].as_str() {
-        None | Some("valid") => {
-            let signed = sign_fields(&value_only(), &fields, PROVIDER_SECRET);
-            fields.insert(SIGN.to_owned(), signed);
-        }
-        Some("none") => {}
-        Some(other) => return Err(NotUnderstood(format!("sign mode {other}"))),
-    }
-    Ok(form(scene, "/recharges/callback/p2", &fields))
-}
+/// Who, when and the signature, in a client's request.
+pub const CLIENT: [&str; 3] = ["x-api-key", "x-timestamp", "x-signature"];
 
-/// How P2 signs.
-fn value_only() -> SigningProfile {
-    let profile = json!({"algorithm": "hmac_sha256", "layout": "value_only"});
-    serde_json::from_value(profile).unwrap()
-}
-
-fn form(scene: &Scene<'_>, path: &str, fields: &Fields) -> Incoming {
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    let form = [("content-type", "application/x-www-form-urlencoded")];
-    scene.world.unsigned(("POST", path), &form, body.as_bytes())
-}
-
-/// A message of the corpus's vectors, with the signature that stands beside it.
-fn vector(scene: &Scene<'_>, name: &str) -> Result<Incoming, NotUnderstood> {
-    let (id, which) = name.rsplit_once('-').ok_or_else(|| NotUnderstood(name.to_owned()))?;
-    let vector = scene.corpus.vectors.iter().find(|vector| vector["id"] == id);
-    let vector = vector.ok_or_else(|| NotUnderstood(name.to_owned()))?;
-    let message = &vector[which];
-    let given = text_of(&vector["signature"]);
-    if let (Some(id), Some(body)) = (message["id"].as_str(), message["body"].as_str()) {
-        let raw = hex::decode(&given).map_err(|_| NotUnderstood(name.to_owned()))?;
-        let path = ("POST", "/recharges/callback");
-        let timestamp = text_of(&message["timestamp"]);
-        let signature = format!("v1,{}", base64::encode(raw));
-        let headers = [
-            ("content-type", "application/json"),
-            (HEADERS[0], id),
-            (HEADERS[1], timestamp.as_str()),
-            (HEADERS[2], signature.as_str()),
-        ];
-        return Ok(scene.world.unsigned(path, &headers, body.as_bytes()));
-    }
-    let mut fields: Fields =
-        serde_json::from_value(message.clone()).map_err(|_| NotUnderstood(name.to_owned()))?;
-    fields.insert(SIGN.to_owned(), given);
-    let provider = if fields.contains_key("localusermark") { "p2" } else { "p3" };
-    Ok(form(scene, &format!("/recharges/callback/{provider}"), &fields))
+/// `member=value` in the body, after it was signed.
+pub fn set_body(incoming: &mut Incoming, assignment: &str) -> Result<(), NotUnderstood> {
+    let unknown = || NotUnderstood(format!("then set_body:{assignment}"));
+    let (name, value) = assignment.split_once('=').ok_or_else(unknown)?;
+    let mut body: Value = serde_json::from_slice(&incoming.body).map_err(|_| unknown())?;
+    let members = body.as_object_mut().ok_or_else(unknown)?;
+    members.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into()));
+    incoming.body = body.to_string().into_bytes();
+    Ok(())
 }
