@@ -82,6 +82,7 @@ pub const EXPECTED: &[&str] = &[
     "submit: the provider has it already",
     "submit: unknown",
     "sweep: goes on in the next run",
+    "sweep: somebody has moved the cursor",
     "transaction: contended",
     "transaction: contended beside a refusal",
     "webhook: the queue refused",
