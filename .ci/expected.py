@@ -154,12 +154,13 @@ METRICS = {
     "Settlements": {"Provider", "Outcome"}, "TimeToCredit": {"Provider"}, "Parked": {"Provider"},
     "Notifications": {"Outcome"}, "DueBacklog": set(), "OldestDueSeconds": set(),
     "PendingBeyondSla": set(), "ProviderSilent": {"Provider"}, "PaidWithoutRecord": set(),
-    "BooksUnbalanced": set(), "Failures": {"Function", "Version"}, "WriteUnits": {"Function"}, "ReadUnits": {"Function"},
+    "BooksUnbalanced": set(), "OrdersWithoutProvider": set(), "Failures": {"Function", "Version"}, "WriteUnits": {"Function"}, "ReadUnits": {"Function"},
 }
 # What somebody is told of without looking, and from when on.
 ALARMS = {
     "PendingBeyondSla": ("Maximum", 1), "ProviderSilent": ("Maximum", 1),
     "PaidWithoutRecord": ("Maximum", 1), "BooksUnbalanced": ("Maximum", 1),
+    "OrdersWithoutProvider": ("Maximum", 1),
     "Notifications": ("Sum", 1), "Parked": ("Sum", 1), "TimeToCredit": ("p99", 600_000),
 }
 

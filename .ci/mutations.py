@@ -204,6 +204,7 @@ MUTATIONS = [
     ("the_table_has_alarms", "no alarm", remove("TableFails")),
     (OWN, "no alarm", remove("OrdersBeyondSla")),
     (OWN, "not before the second", put("CreditWithoutProviderRecord", "Threshold", 2)),
+    (OWN, "not told of", remove("ProviderNotInSettings")),
     (OWN, "another stage", put("BooksDoNotBalance", "Dimensions", 0, "Value", "prod")),
     (OWN, "delivered ones", put("NotificationsGivenUp", "Dimensions", 1, "Value", "delivered")),
     (OWN, "verified callbacks", refused_query),

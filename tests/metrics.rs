@@ -247,6 +247,7 @@ fn the_audit_finds_a_balance_that_is_not_the_sum_of_its_entries() {
             }
             check(&lines);
             assert_eq!(Written::sum(&lines, "PaidWithoutRecord", &[]), Some(0));
+            assert_eq!(Written::sum(&lines, "OrdersWithoutProvider", &[]), Some(0));
             Written::sum(&lines, "BooksUnbalanced", &[]).unwrap()
         };
         assert_eq!(audited(60).await, 0, "more than one walk over the table");
@@ -313,7 +314,7 @@ fn the_audit_finds_orders_whose_provider_is_no_longer_in_the_settings() {
         world.pass(3_600).await;
         let report = functions.poll("audit".to_owned()).await.unwrap();
         assert_eq!((&report["lookedAt"], &report["failed"]), (&json!(0), &json!(0)));
-        assert_eq!(Written::sum(&written.lines(), "PendingBeyondSla", &[]), Some(1));
+        assert_eq!(Written::sum(&written.lines(), "OrdersWithoutProvider", &[]), Some(1));
     });
 }
 

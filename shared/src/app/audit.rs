@@ -37,7 +37,7 @@ pub(super) async fn audit(
     let mut report = Report::default();
     let Ok(limit @ 1..) = i32::try_from(context.audit_page) else { return report };
     let now = context.clock.now();
-    let (mut unbalanced, mut without_record) = (0, 0);
+    let (mut unbalanced, mut without_record, mut without_provider) = (0, 0, 0);
     let is_time = now.secs().div_euclid(60).rem_euclid(EVERY_MINUTES) == 0;
     if is_time && Instant::now() + LOOK_TAKES_AT_MOST <= deadline {
         let page = context.store.audit_page(limit).await.unwrap_or_else(|error| {
@@ -62,7 +62,7 @@ pub(super) async fn audit(
                 provider = order.provider.as_str(),
                 "an order is due, and its provider is not in the settings: nobody looks at it"
             );
-            report.beyond_sla += 1;
+            without_provider += 1;
         }
         let asked = page.orders.iter().filter(|order| is_asked_about(order, now)).take(ASKED_MAX);
         for order in asked {
@@ -71,6 +71,7 @@ pub(super) async fn audit(
     }
     metrics::add(Metric::BooksUnbalanced, (None, None), unbalanced);
     metrics::add(Metric::PaidWithoutRecord, (None, None), without_record);
+    metrics::add(Metric::OrdersWithoutProvider, (None, None), without_provider);
     report
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
@@ -50,6 +51,16 @@ fn headers(notification: &Notification) -> Option<HeaderMap> {
     entries.into_iter().map(entry).collect()
 }
 
+/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
+fn pause(text: &str, now_secs: i64) -> Option<Duration> {
+    if let Ok(secs) = text.parse() {
+        return Some(Duration::from_secs(secs));
+    }
+    let at = DateTime::from_str(text, Format::HttpDate).ok()?;
+    let ahead = at.secs().saturating_sub(now_secs);
+    Some(Duration::from_secs(u64::try_from(ahead).unwrap_or(0)))
+}
+
 #[async_trait]
 impl Deliver for WayOut {
     async fn deliver(&self, url: &str, notification: &Notification) -> Delivered {
@@ -64,7 +75,7 @@ impl Deliver for WayOut {
         match self.guard.send(&destination, headers, body, LIMITS).await {
             Ok(reply) => {
                 let asked = reply.headers.get("retry-after").and_then(|value| value.to_str().ok());
-                let retry_after = asked.and_then(|secs| secs.parse().ok()).map(Duration::from_secs);
+                let retry_after = asked.and_then(|text| pause(text, notification.timestamp_secs));
                 let status = reply.status.as_u16();
                 Delivered { status, error: String::new(), retry_after }
             }
@@ -73,6 +84,22 @@ impl Deliver for WayOut {
                 tracing::warn!(id = notification.id, %error, "notification not delivered");
                 unanswered(error.class())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_by_a_date() {
+        let pause = |text| pause(text, 1_800_000_000).map(|pause| pause.as_secs());
+        assert_eq!(pause("120"), Some(120));
+        assert_eq!(pause("Fri, 15 Jan 2027 08:10:00 GMT"), Some(600));
+        assert_eq!(pause("Fri, 15 Jan 2027 07:00:00 GMT"), Some(0), "over already");
+        for bad in ["", "-1", "soon", "1.5", "2027-01-15T08:10:00Z", "99999999999999999999"] {
+            assert_eq!(pause(bad), None, "{bad}");
         }
     }
 }

@@ -54,6 +54,8 @@ pub enum Metric {
     PaidWithoutRecord,
     /// Balances that are not the sum of their entries.
     BooksUnbalanced,
+    /// Orders that are due and whose provider is not in the settings.
+    OrdersWithoutProvider,
     /// What a function could not do by its own or our services' fault, though it did not crash.
     Failures,
     /// Of the table.
@@ -64,7 +66,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Metric; 18] = [
+    pub const ALL: [Metric; 19] = [
         Metric::Creates,
         Metric::CreateLatency,
         Metric::ProviderCalls,
@@ -80,6 +82,7 @@ impl Metric {
         Metric::ProviderSilent,
         Metric::PaidWithoutRecord,
         Metric::BooksUnbalanced,
+        Metric::OrdersWithoutProvider,
         Metric::Failures,
         Metric::WriteUnits,
         Metric::ReadUnits,
@@ -103,6 +106,7 @@ impl Metric {
             Metric::ProviderSilent => "ProviderSilent",
             Metric::PaidWithoutRecord => "PaidWithoutRecord",
             Metric::BooksUnbalanced => "BooksUnbalanced",
+            Metric::OrdersWithoutProvider => "OrdersWithoutProvider",
             Metric::Failures => "Failures",
             Metric::WriteUnits => "WriteUnits",
             Metric::ReadUnits => "ReadUnits",
