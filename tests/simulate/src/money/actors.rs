@@ -37,13 +37,16 @@ pub fn start(sim: &Rc<Sim>, money: &Money, scripts: &[Script]) -> Vec<Actor> {
 fn parts(sim: &Sim, asked: i64) -> Vec<i64> {
     let dice = &sim.dice;
     let share = i64::try_from(dice.between(1, 9)).unwrap_or(1) * asked / 10;
-    let parts = match dice.below(8) {
+    // The amounts that two people decide about: the payment that is put aside may be small all the same.
+    let kinds = if asked >= 1_000_000_000 { 14 } else { 10 };
+    let parts = match dice.below(kinds) {
         0 | 1 => vec![asked],
         2 | 3 => vec![share, asked - share],
         4 => vec![share],
         5 => vec![asked, share],
         6 => vec![asked + 700],
-        _ => vec![share, share, asked],
+        7 | 8 => vec![share, share, asked],
+        _ => vec![asked - asked / 10, asked / 10 + 700],
     };
     // A query tells of one payment: without callbacks there is no more to know.
     let most = if sim.plan.mode.calls_back() { parts.len() } else { 1 };

@@ -102,8 +102,8 @@ pub fn policy(dice: &Dice) -> Value {
         "late_payment": dice.pick(&disposals),
         "second_payment": dice.pick(&disposals),
     });
-    if dice.chance(300) {
-        policy["over_payment"] = json!(dice.pick(&disposals));
+    if dice.chance(600) {
+        policy["over_payment"] = json!(dice.pick(&["credit", "review", "review"]));
     }
     if dice.chance(400) {
         policy["confirm_from"] = json!(dice.between(1, 4_000_000));
