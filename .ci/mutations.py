@@ -129,6 +129,11 @@ def no_index_in_throttles(template, _documents):
     properties(template, "TableThrottled")["Metrics"] = metrics[:-1]
 
 
+def build_as_tag(template, _documents):
+    webhook = properties(template, "WebhookFunction")
+    webhook["Tags"].append({"Key": "BUILD", "Value": webhook["Environment"]["Variables"].pop("BUILD")})
+
+
 TABLE = {"Fn::GetAtt": ["Table", "Arn"]}
 MAY = "each_function_may_do_exactly_what_its_code_does"
 ROLLOUT = "each_rollout_moves_the_alias_and_stops_at_the_new_versions_errors"
@@ -138,6 +143,7 @@ KEYS = "the_table_has_the_keys_that_the_store_uses_and_never_forgets"
 TOKENS = "tokens_have_an_api_of_their_own_and_every_route_of_it_asks_for_one"
 OWN = "the_functions_own_metrics_have_their_alarms"
 SHOWN = "the_dashboard_shows_every_metric_and_alarm"
+BUILD = "each_build_publishes_new_versions"
 ALIKE = "each_function_is_built_traced_and_logged_alike"
 POLLER = "the_poller_runs_every_minute_and_ends_before_the_next"
 RUNBOOK = "each_alarm_is_explained_in_the_runbook"
@@ -171,6 +177,10 @@ MUTATIONS = [
      drop("CallbackWorkerFunction", "Environment", "Variables", "MODE")),
     ("each_function_gets_the_settings_it_reads_and_no_others", "always live",
      put("CallbackWorkerFunction", "Environment", "Variables", "MODE", "live")),
+    (BUILD, "no time of the build", drop("AdminFunction", "Environment", "Variables", "BUILD")),
+    (BUILD, "the time of the build is a tag", build_as_tag),
+    (BUILD, "a tag that may change", put("AdminFunction", "Tags", [{"Key": "settings", "Value": "1"}])),
+    (BUILD, "a value that infra/build does not find", put("AdminFunction", "Environment", "Variables", "BUILD", "2")),
     (ALIKE, "no traces", put("AdminFunction", "TracingConfig", {"Mode": "PassThrough"})),
     (ALIKE, "text logs", put("AdminFunction", "LoggingConfig", "LogFormat", "Text")),
     (ALIKE, "another's log", put("AdminFunction", "LoggingConfig", "LogGroup", {"Ref": "NotifierLogs"})),
@@ -182,12 +192,12 @@ MUTATIONS = [
     (ROLLOUT, "all at once, also in prod", group("DeploymentConfigName", "CodeDeployDefault.LambdaAllAtOnce")),
     (ROLLOUT, "no way back", group("AutoRollbackConfiguration", {"Enabled": False})),
     (ROLLOUT, "nothing watched", group("AlarmConfiguration", {"Alarms": [], "Enabled": True})),
-    (ROLLOUT, "the old version is watched",
-     put("WebhookNewVersionErrors", "Metrics", 0, "MetricStat", "Metric", "Dimensions", 2, "Value", "1")),
-    (ROLLOUT, "another function's failures",
-     put("WebhookNewVersionErrors", "Metrics", 1, "MetricStat", "Metric", "Dimensions", 1, "Value", "admin")),
+    (ROLLOUT, "the old version is watched", put("WebhookNewVersionErrors", "Dimensions", 2, "Value", "1")),
+    (ROLLOUT, "another function's failures", put("WebhookNewVersionFailures", "Dimensions", 1, "Value", "admin")),
     (ROLLOUT, "only the newest minute", put("WebhookNewVersionErrors", "EvaluationPeriods", 1)),
-    (ROLLOUT, "failures do not count", put("WebhookNewVersionErrors", "Metrics", 2, "Expression", "FILL(crashes, 0)")),
+    (ROLLOUT, "not before the second failure", put("WebhookNewVersionFailures", "Threshold", 2)),
+    (ROLLOUT, "failures do not count",
+     group("AlarmConfiguration", {"Alarms": [{"Name": {"Ref": "WebhookNewVersionErrors"}}], "Enabled": True})),
     (ROLLOUT, "no rollout", resource("WebhookFunctionAliaslive", "UpdatePolicy", {})),
     (DEAD, "no alarm", remove("SettlementDeadLettersNotEmpty")),
     (DEAD, "an alarm from two on", put("SettlementDeadLettersNotEmpty", "Threshold", 2)),
@@ -202,6 +212,8 @@ MUTATIONS = [
      put("TokenApi5xx", "Dimensions", 0, "Value", {"Ref": "HttpApi"})),
     ("the_table_has_alarms", "an index is not watched", no_index_in_throttles),
     ("the_table_has_alarms", "no alarm", remove("TableFails")),
+    ("the_table_has_alarms", "the newest minute is filled",
+     put("TableThrottled", "Metrics", 0, "Expression", "SUM(FILL(METRICS(), 0))")),
     (OWN, "no alarm", remove("OrdersBeyondSla")),
     (OWN, "not before the second", put("CreditWithoutProviderRecord", "Threshold", 2)),
     (OWN, "not told of", remove("ProviderNotInSettings")),
