@@ -209,14 +209,16 @@ fn a_run_says_what_it_found_in_a_list() {
 }
 
 #[test]
-fn a_list_is_read_on_by_a_fortnight_a_run_and_looked_back_at() {
+fn a_list_is_read_on_by_days_a_run_and_looked_back_at() {
     simulate(1, async || {
         let world = World::new().await;
         address(&world).await;
         world.stack.poll().await.unwrap();
         let mut runs = Vec::new();
-        // Windows of six hours, the first of which begins five minutes early.
-        for pause in [60, 7_200, 14 * 86_400 - 300, 14 * 86_400 - 299, 0] {
+        // Windows of ten minutes, the first of which begins five minutes early, then twice as long each, of six
+        // hours at most.
+        let most = 60 * (10 + 20 + 40 + 80 + 160 + 320) + 50 * 6 * 3_600 - 300;
+        for pause in [60, 7_200, most, most + 1, 0] {
             world.pass(pause).await;
             let faults = Faults::none(world.clock().clone());
             let report = poll(&world.instance(&faults, 1)).await;
@@ -225,8 +227,38 @@ fn a_list_is_read_on_by_a_fortnight_a_run_and_looked_back_at() {
             runs.push((asked, report["unfinished"].as_bool().unwrap()));
         }
         // One window and three look-backs; those that lie in what is read anyway are left out.
-        let expected = [(4, false), (3, false), (56, false), (56, true), (4, false)];
+        let expected = [(4, false), (6, false), (56, false), (56, true), (4, false)];
         assert_eq!(runs, expected);
+    });
+}
+
+#[test]
+fn a_list_that_is_too_long_to_be_read_in_one_run_is_read_by_and_by() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let address = address(&world).await;
+        world.stack.poll().await.unwrap();
+        // The provider was away from here, callbacks and all: a deposit every fifteen seconds.
+        for _ in 0..240 {
+            let _ = world.deposit(&address, "1");
+            world.pass(15).await;
+        }
+        // Ten records on a page: an hour of them takes a minute, twice as long as a run reads.
+        world.payprotocol.set_page_size_max(10);
+        let slow = |call: &Call| if call.service == Service::Provider { 2_500 } else { 0 };
+        let mut runs = 0;
+        while world.books().orders.len() < 240 && runs < 15 {
+            let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+            let started = world.clock().now_ms();
+            poll(&world.instance(&faults, 1)).await;
+            let took = world.clock().now_ms() - started;
+            assert!(took < 50_000, "{took} ms");
+            runs += 1;
+            world.settle().await;
+            world.pass(60).await;
+        }
+        assert_eq!(world.books().orders.len(), 240, "after {runs} runs");
+        assert_eq!(world.books().violations(), Vec::<String>::new());
     });
 }
 

@@ -6,6 +6,7 @@ mod answers;
 mod file;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use recharge_shared::providers::payprotocol::{HEADERS, Signed, signature};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use self::answers::PAGE_SIZE_MAX;
 use self::file::{Recharge, Row, State};
 use super::broken;
 use crate::aws::{FileError, SharedClock};
@@ -166,6 +168,7 @@ pub struct SimPayProtocol {
     account: Arc<SimAccount>,
     clock: SharedClock,
     state: Arc<Mutex<State>>,
+    page_size_max: Arc<AtomicUsize>,
     changed: Arc<Notify>,
     callbacks: Arc<HyperOutbound>,
 }
@@ -181,6 +184,7 @@ impl SimPayProtocol {
             account: Arc::new(account),
             clock,
             state: Arc::new(Mutex::new(State::open(dir)?)),
+            page_size_max: Arc::new(AtomicUsize::new(PAGE_SIZE_MAX)),
             changed: Arc::new(Notify::new()),
             callbacks: Arc::new(HyperOutbound::new(true)),
         })
@@ -206,6 +210,11 @@ impl SimPayProtocol {
             state.mode = mode;
             state.touched.insert(Row::Mode);
         });
+    }
+
+    /// From now on a page of a list has no more records than this.
+    pub fn set_page_size_max(&self, records: usize) {
+        self.page_size_max.store(records, Ordering::Relaxed);
     }
 
     /// Changes what became of a deposit, as only the provider can.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
 use crate::domain::{Evidence, Timestamp, TraceId};
@@ -15,9 +15,16 @@ use crate::store::{Store, StoreError, Written};
 
 /// How far before the cursor each window begins: the provider may list late what it dates early.
 const OVERLAP: Duration = Duration::from_secs(300);
+/// The longest window that a run begins with: more than what lies between two runs, and no more of a busy list
+/// than can be read. The next ones are twice as long each, as long as they are read quickly.
+const WINDOW_FIRST: Duration = Duration::from_secs(600);
 /// The longest window that is asked for at once.
 const WINDOW_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// The most windows that one run reads on: a fortnight. After a longer pause the next run goes on.
+/// The shortest one that is tried for want of time.
+const WINDOW_MIN: Duration = Duration::from_secs(60);
+/// By how much a window is cut down that was not read in its time; more than the time is meanwhile.
+const CUT: u32 = 4;
+/// The most windows that one run reads on: almost thirteen days. After a longer pause the next run goes on.
 const WINDOWS_MAX: usize = 56;
 /// How far back the first sweep of an account begins: its addresses were given out by this deployment.
 const FIRST_LOOK_BACK: Duration = Duration::from_secs(3_600);
@@ -39,7 +46,7 @@ pub struct Sweep<'a> {
     pub provider: &'a dyn Provider,
     /// Unique to this invocation: the trace of what is found.
     pub invocation: &'a str,
-    /// No window is begun after this.
+    /// No window is begun after this, and no list is read on.
     pub deadline: Instant,
 }
 
@@ -52,6 +59,19 @@ pub struct Swept {
     pub failed: u32,
     /// Whether the time ran out before the work did.
     pub unfinished: bool,
+}
+
+/// What became of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// All that is new in it is handed on; twice as much would have been in time.
+    Quickly,
+    /// All that is new in it is handed on.
+    Slowly,
+    /// Not all of it.
+    Failed,
+    /// The time that it had was over before the list was read.
+    TooLong,
 }
 
 impl Sweep<'_> {
@@ -73,15 +93,24 @@ impl Sweep<'_> {
         let mut from = begin.minus(OVERLAP);
         let begun = from;
         let mut windows = 0;
+        let mut longest = WINDOW_FIRST;
         while from < now {
             windows += 1;
             if windows > WINDOWS_MAX || self.deadline <= Instant::now() {
                 sometimes("sweep: goes on in the next run");
                 return Ok(Swept { unfinished: true, ..swept });
             }
-            let until = from.plus(WINDOW_MAX).min(now);
-            if !self.window(from, until, &mut swept).await? {
-                return Ok(swept);
+            let until = from.plus(longest).min(now);
+            match self.window(from, until, &mut swept).await? {
+                Read::Quickly => longest = (longest * 2).min(WINDOW_MAX),
+                Read::Slowly => {}
+                Read::Failed => return Ok(swept),
+                Read::TooLong if longest <= WINDOW_MIN => return Ok(swept),
+                // A busy list, or a slow one: the same again would come to the same, in every run.
+                Read::TooLong => {
+                    longest = (longest / CUT).max(WINDOW_MIN);
+                    continue;
+                }
             }
             // A clock that is behind takes nobody back.
             if until > read && !self.moved(Some(read), until).await? {
@@ -110,30 +139,45 @@ impl Sweep<'_> {
         Ok(written == Written::Now)
     }
 
-    /// Hands on what is new in one window; `false` when it could not be read whole.
+    /// Hands on what is new in one window. Its list has half of the time that is left.
     async fn window(
         &self,
         from: Timestamp,
         until: Timestamp,
         swept: &mut Swept,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Read, StoreError> {
         let provider = self.provider.name().as_str();
-        let listed: Vec<Evidence> = match self.provider.list(from, until, self.clock.now()).await {
-            Answer::Done(listed) => listed,
-            Answer::Declined(why) | Answer::Unknown(why) => {
+        let half = self.deadline.saturating_duration_since(Instant::now()) / 2;
+        let begun = Instant::now();
+        let list = self.provider.list(from, until, self.clock.now());
+        let listed: Vec<Evidence> = match timeout(half, list).await {
+            Ok(Answer::Done(listed)) => listed,
+            Ok(Answer::Declined(why) | Answer::Unknown(why)) => {
                 tracing::warn!(provider, why, "list not read");
                 swept.failed += 1;
-                return Ok(false);
+                return Ok(Read::Failed);
             }
-            Answer::NotSent => {
+            Ok(Answer::NotSent) => {
                 tracing::warn!(provider, "list not reached");
                 swept.failed += 1;
-                return Ok(false);
+                return Ok(Read::Failed);
+            }
+            Err(_) => {
+                let seconds = until.since(from).as_secs();
+                tracing::warn!(provider, seconds, "list not read in its time");
+                swept.failed += 1;
+                return Ok(Read::TooLong);
             }
         };
+        let quickly = begun.elapsed() < half / 4;
         let known = self.store.known_statements(&listed).await?;
         let new = listed.into_iter().zip(known).filter(|(_, known)| !known.booked && !known.parked);
         for (evidence, _) in new {
+            // What is handed on already is known to the next run.
+            if self.deadline <= Instant::now() {
+                swept.unfinished = true;
+                return Ok(Read::Failed);
+            }
             let trace = TraceId::parse(self.invocation).unwrap_or_else(TraceId::untraced);
             let order = evidence.order_text().to_owned();
             let message = SettlementMessage { trace, evidence };
@@ -141,12 +185,12 @@ impl Sweep<'_> {
                 metrics::add(Metric::Failures, (None, None), 1);
                 tracing::warn!(provider, order, %error, "evidence not handed over");
                 swept.failed += 1;
-                return Ok(false);
+                return Ok(Read::Failed);
             }
             tracing::info!(provider, order, "found in the list");
             swept.evidence += 1;
         }
-        Ok(true)
+        Ok(if quickly { Read::Quickly } else { Read::Slowly })
     }
 
     async fn examine(&self, now: Timestamp) {

@@ -1,6 +1,7 @@
 //! What the simulated provider answers: the endpoints of the contract, after the signature has fitted.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use http::HeaderMap;
 use recharge_shared::providers::payprotocol::{HEADERS, Signed, signature};
@@ -11,7 +12,7 @@ use super::{CLOCK_TOLERANCE_SECS, CURRENCIES, Mode, SimPayProtocol, address_of};
 
 /// Everything after the host begins with it; it is signed.
 const PREFIX: &str = "/api/mer";
-const PAGE_SIZE_MAX: usize = 500;
+pub(super) const PAGE_SIZE_MAX: usize = 500;
 const PAGE_SIZE_DEFAULT: usize = 10;
 /// A status that no contract names.
 const STRANGE_STATUS: i32 = 7;
@@ -158,7 +159,8 @@ impl SimPayProtocol {
         };
         let all: Vec<(&i32, &Recharge)> = state.recharges.iter().rev().filter(wanted).collect();
         let positive = |name: &str| number(name).and_then(|n| usize::try_from(n).ok());
-        let size = positive("size").unwrap_or(PAGE_SIZE_DEFAULT).clamp(1, PAGE_SIZE_MAX);
+        let size_max = self.page_size_max.load(Ordering::Relaxed);
+        let size = positive("size").unwrap_or(PAGE_SIZE_DEFAULT).clamp(1, size_max);
         let page = positive("page").unwrap_or(1).max(1);
         let on_page = all.iter().skip((page - 1).saturating_mul(size)).take(size);
         let listed: Vec<Value> =

@@ -45,10 +45,15 @@ struct Unreadable {
 }
 
 impl Unreadable {
-    /// The payment's id, or one that only the same bytes have.
-    fn payment_id(&self) -> String {
+    /// The payment's id, or one that only the same bytes have; `times` says how often they stood on the page
+    /// before.
+    fn payment_id(&self, times: usize) -> String {
         let digest = || hex::encode(&Sha256::digest(&self.text)[..16]);
-        self.id.map_or_else(|| format!("unreadable-{}", digest()), |id| id.to_string())
+        match (self.id, times) {
+            (Some(id), _) => id.to_string(),
+            (None, 0) => format!("unreadable-{}", digest()),
+            (None, times) => format!("unreadable-{}-{times}", digest()),
+        }
     }
 }
 
@@ -115,11 +120,14 @@ impl PayProtocol {
                 return Reading::Moved;
             }
             let is_last = page.records.is_empty();
+            let mut same: BTreeMap<String, usize> = BTreeMap::new();
             for record in page.records {
                 let record = match record {
                     Ok(record) => record,
                     Err(bad) => {
-                        listed.unreadable.insert(bad.payment_id(), bad.text);
+                        let times = same.entry(bad.text.clone()).or_default();
+                        listed.unreadable.insert(bad.payment_id(*times), bad.text);
+                        *times += 1;
                         continue;
                     }
                 };

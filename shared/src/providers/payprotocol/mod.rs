@@ -135,7 +135,7 @@ impl PayProtocol {
         let (kind, dust) = record.kind(&self.settings);
         let is_address = wire::is_address(&record.address);
         let deposit = is_address.then(|| Deposit {
-            address: record.address.clone(),
+            address: wire::one_spelling(&record.address),
             network: record.network(&self.settings),
         });
         // Without an address that we could have given to anybody, nobody can be credited.

@@ -161,7 +161,7 @@ pub(super) fn wallets(
         if !is_address(address) {
             return Answer::Unknown("an address is none".to_owned());
         }
-        let deposit = Deposit { address: address.to_owned(), network: network.to_owned() };
+        let deposit = Deposit { address: one_spelling(address), network: network.to_owned() };
         match by_chain.get(&chain_id) {
             Some((older, _)) if *older <= wallet_id => {}
             _ => drop(by_chain.insert(chain_id, (wallet_id, deposit))),
@@ -179,4 +179,9 @@ fn wallet_of(wallet: &Map<String, Value>) -> Option<(i32, i32, &str)> {
 /// 20 to 128 ASCII letters and digits: what every chain's addresses have in common.
 pub(super) fn is_address(text: &str) -> bool {
     (20..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The case of a hexadecimal address is a checksum that not everybody writes; that of any other is part of it.
+pub(super) fn one_spelling(address: &str) -> String {
+    if address.starts_with("0x") { address.to_ascii_lowercase() } else { address.to_owned() }
 }

@@ -240,6 +240,15 @@ async fn another_type_or_shape_is_refused_although_it_is_signed() {
 }
 
 #[tokio::test]
+async fn a_hexadecimal_address_has_one_spelling() {
+    let lower = "0x00000000000000000000000000000000000000b5";
+    for spelt in [lower, "0x00000000000000000000000000000000000000B5"] {
+        let evidence = read(json!({"chainId": 101, "walletAddress": spelt})).await.unwrap();
+        assert_eq!(evidence.deposit.unwrap().address, lower);
+    }
+}
+
+#[tokio::test]
 async fn amounts_of_eighteen_decimals_are_exact_and_dust_is_kept() {
     let bsc = async |amount: &str| {
         let change = json!({"chainId": 101, "currencyId": 18, "rechargeAmount": amount});

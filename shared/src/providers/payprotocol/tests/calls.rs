@@ -53,6 +53,10 @@ async fn wallets_count_on_listed_chains_and_for_the_user_asked_for() {
     assert_eq!(found(ours.as_str(), &both).await, Answer::Done(deposits));
     assert_eq!(found(ours.as_str(), &[(4, 9, ADDRESS)]).await, Answer::Done(vec![]));
     assert_eq!(found(ours.as_str(), &[]).await, Answer::Done(vec![]));
+    // Some write a hexadecimal address with a checksum in its case; of others the case is part.
+    let checked = "0x00000000000000000000000000000000000000B5";
+    let one = Answer::Done(vec![on("BSC", OTHER)]);
+    assert_eq!(found(ours.as_str(), &[(3, 101, checked)]).await, one);
     let newer = "TXTESTADDRESS000000000000000000002";
     let oldest = Answer::Done(vec![on("TRON", ADDRESS)]);
     assert_eq!(found(ours.as_str(), &[(9, 136, newer), (2, 136, ADDRESS)]).await, oldest);

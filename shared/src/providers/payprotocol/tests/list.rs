@@ -129,6 +129,16 @@ async fn an_unreadable_record_alone_in_its_window_is_put_aside() {
 }
 
 #[tokio::test]
+async fn records_that_are_unreadable_in_the_same_way_are_all_counted() {
+    let bad = json!({"note": "no recharge"});
+    let (answer, asked) = listed(&[page(3, &[bad.clone(), with_id(1), bad])]).await;
+    let Answer::Done(ids) = answer else { panic!("listed") };
+    assert_eq!((ids.len(), asked), (3, 1));
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), 3, "{ids:?}");
+}
+
+#[tokio::test]
 async fn one_unreadable_record_is_put_aside_and_hides_no_other() {
     let no_id = json!({"rechargeId": "seven", "note": "é".repeat(3_000)});
     let bad = recharge(&json!({"rechargeId": 2, "blockTime": 7}));
