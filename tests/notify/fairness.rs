@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use recharge_local::aws::faults::Faults;
+use recharge_local::call::{API_KEYS, ApiKey};
 use recharge_local::sim::receiver::Manner;
+use recharge_local::stack::DEMO_NOTIFICATION_SECRET;
 use recharge_shared::domain::Timestamp;
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
@@ -47,6 +49,51 @@ async fn until_heard(world: &World, order: &str, attempts: usize) -> Duration {
     let schedule = std::pin::pin!(schedule);
     futures_util::future::select(std::pin::pin!(notifiers), schedule).await;
     started.elapsed()
+}
+
+/// The second merchant has a secret, too.
+async fn two_merchants(world: &World) {
+    let secret = json!({"secrets": [DEMO_NOTIFICATION_SECRET]});
+    let document = json!({API_KEYS[0].merchant: secret, API_KEYS[1].merchant: secret});
+    let aws = &world.stack.ground.aws;
+    let put = aws.secrets(aws.http_client(), 3).put_secret_value();
+    let put = put.secret_id(&world.stack.names.notification_keys);
+    put.secret_string(document.to_string()).send().await.unwrap();
+}
+
+/// An order of `key`'s merchant that is told to `url` that it was withdrawn.
+async fn withdrawn(world: &World, key: ApiKey<'_>, name: &str, url: &str) -> String {
+    let body = json!({"userId": "u_1", "amount": MINOR, "currency": "USDT", "callbackUrl": url});
+    let request = world.signed_as(key, ("POST", "/recharges"), &body.to_string(), name);
+    let created = world.send(&request).await;
+    let order = created.json["orderId"].as_str().unwrap().to_owned();
+    let cancel = format!("/recharges/{order}/cancel");
+    let cancelled = world.send(&world.signed_as(key, ("POST", &cancel), "", "")).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    order
+}
+
+#[test]
+fn a_merchant_of_many_slow_receivers_does_not_hold_up_another_merchant() {
+    let slow = Duration::from_secs(19);
+    for manner in [Manner::Slowly(503, slow), Manner::Slowly(200, slow), Manner::Hangs] {
+        simulate(1, async || {
+            let world = World::new().await;
+            two_merchants(&world).await;
+            world.receiver.set("https://x", manner.clone());
+            for number in 0..400 {
+                // A name of its own for each, and what else tells URLs apart.
+                let url = format!("https://x{number}.example?order={number}");
+                withdrawn(&world, API_KEYS[0], &format!("k-{number}"), &url).await;
+                world.pass(u64::from(number % 40 == 0)).await;
+            }
+            let healthy = withdrawn(&world, API_KEYS[1], "healthy", HEALTHY_URL).await;
+            let took = until_heard(&world, &healthy, 1).await;
+            println!("behind 400 receivers, {manner:?}: {} s", took.as_secs());
+            // Ten notifiers with ten each are held up once.
+            assert!(took.as_secs() < 40, "{manner:?}: {took:?}");
+        });
+    }
 }
 
 async fn a_thousand_paid(world: &World) {

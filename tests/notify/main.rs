@@ -10,7 +10,7 @@ use recharge_local::sim::receiver::{Manner, Received};
 use recharge_local::stack::DEMO_NOTIFICATION_SECRET;
 use recharge_shared::domain::OrderId;
 use recharge_shared::queue::NotificationMessage;
-use recharge_shared::store::{NoticeRow, NoticeState, Store};
+use recharge_shared::store::{Attempt, NoticeRow, NoticeState, Standing, Store, Written};
 use recharge_tests::world::{CALLBACK_URL, simulate};
 use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
@@ -130,6 +130,35 @@ fn a_receiver_that_is_gone_or_never_comes_back_is_given_up_in_sight() {
         );
         assert_eq!(found.attempts[0].error, "connect");
         assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_late_copy_of_an_attempt_does_not_ask_a_receiver_that_is_gone_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        world.receiver.set(CALLBACK_URL, Manner::Answers(410, String::new()));
+        let gone = paid(&world, "u_1", "k-1").await;
+        world.let_pass(10).await;
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone());
+        let order = store.order(&OrderId::parse(&gone).unwrap()).await.unwrap().unwrap();
+        let notice = order.notices().remove(0);
+        // It had begun before, and its receiver did not answer.
+        let now = order.updated_at;
+        let attempt =
+            Attempt { at: now, status: 0, took_ms: 9, error: "timeout".to_owned(), asked: false };
+        for state in [NoticeState::Retrying, NoticeState::NoAddress] {
+            let standing = Standing { state, due_at: Some(now), destination: "m_demo/x" };
+            let written = store.record_attempt(&notice, Some(&attempt), standing).await.unwrap();
+            assert_eq!(written, Written::Raced, "{state:?}");
+        }
+        let found = row(&world, &gone).await;
+        assert_eq!((found.state, found.due_at), (NoticeState::GivenUp, None));
+        // But somebody may ask for it.
+        let standing = Standing { state: NoticeState::Delivered, due_at: None, destination: "" };
+        let written = store.record_attempt(&notice, Some(&attempt), standing).await.unwrap();
+        assert_eq!(written, Written::Now);
     });
 }
 

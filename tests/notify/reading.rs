@@ -10,7 +10,7 @@ use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::{Value, json};
 
-use crate::{MINOR, get, paid, post, row};
+use crate::{MINOR, get, of, paid, post, row};
 
 #[test]
 fn a_merchant_sees_every_attempt_and_sends_again_under_the_same_id() {
@@ -108,6 +108,35 @@ fn sending_again_needs_something_to_say_is_bounded_and_ends_with_the_queue() {
 fn day(state: &str) -> String {
     json!({"from": "2027-01-15T00:00:00Z", "to": "2027-01-16T00:00:00Z", "state": state})
         .to_string()
+}
+
+#[test]
+fn what_was_listed_and_never_tried_is_sent_again_with_all_of_a_day() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = paid(&world, "u_1", "k-1").await;
+        let faults = Faults::new(world.clock().clone(), |call| match call.service {
+            Service::Secrets => Fault::RequestLost,
+            _ => Fault::None,
+        });
+        // Listed, and then its secret cannot be read; the message is lost with its dead letter.
+        let functions = world.instance(&faults, 1);
+        while world.stack.notify_batch_with(&functions, 0).await.unwrap() > 0 {
+            world.pass(900).await;
+            if world.stack.notification_depth().dead > 0 {
+                break;
+            }
+        }
+        assert_eq!(world.stack.notification_depth().dead, 1);
+        assert_eq!(of(&world.receiver.received(), &order).len(), 0);
+        world.pass(60).await;
+        let given_up = post(&world, "/events/resend", &day("GIVEN_UP")).await.json;
+        assert_eq!(given_up["resent"], json!(0));
+        let all = post(&world, "/events/resend", &day("ALL")).await.json;
+        assert_eq!(all["resent"], json!(1), "{all}");
+        world.notify().await;
+        assert_eq!(of(&world.receiver.received(), &order).len(), 1);
+    });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
 use recharge_shared::app::notify::{
-    Context, Deliver, Delivered, Notification, SPARED, destination, notify,
+    Context, Deliver, Delivered, Notification, SPARED, merchant_of, notify,
 };
 use recharge_shared::clock::Clock;
 use recharge_shared::metrics::{self, Metric, Metrics};
@@ -21,11 +21,17 @@ use recharge_shared::xray::TraceHeader;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// Attempts without an answer after which a destination is left alone.
-const UNANSWERED_MAX: u32 = 2;
+/// Attempts that held others up after which a destination is left alone.
+const HELD_UP_MAX: u32 = 2;
 
-/// From when on an attempt without an answer counts.
+/// The same of all destinations of one merchant, of which each counts as [`HELD_UP_MAX`] at most.
+const HELD_UP_BY_MERCHANT_MAX: u32 = 6;
+
+/// From when on an attempt that was not taken holds others up: a batch waits for its slowest record.
 const SLOW_FROM: Duration = Duration::from_secs(1);
+
+/// From when on one that was taken does.
+const TAKEN_SLOWLY_FROM: Duration = Duration::from_secs(10);
 
 /// For how long a destination is left alone.
 const SPARED_FOR: Duration = Duration::from_secs(60);
@@ -48,7 +54,7 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// What is counted and measured.
     pub metrics: Metrics,
-    /// Who has not answered lately.
+    /// Who has held others up lately.
     pub silences: Silences,
 }
 
@@ -123,8 +129,8 @@ async fn heard(
     }
 }
 
-/// Who has not answered lately. Lives as long as the instance: one dead receiver shall not hold up
-/// batch after batch.
+/// Who has held others up lately, by destination. Lives as long as the instance: one dead receiver shall not
+/// hold up batch after batch, nor one merchant with many of them.
 #[derive(Debug, Default)]
 pub struct Silences(Mutex<BTreeMap<String, Silence>>);
 
@@ -139,26 +145,37 @@ impl Silences {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spares(&self, host: &str) -> bool {
-        self.lock().get(host).is_some_and(|silence| {
-            silence.attempts >= UNANSWERED_MAX && silence.since.elapsed() < SPARED_FOR
-        })
+    fn spares(&self, destination: &str) -> bool {
+        let silences = self.lock();
+        let of_merchant = silences.iter().filter(|(whose, silence)| {
+            merchant_of(whose) == merchant_of(destination) && silence.since.elapsed() < SPARED_FOR
+        });
+        let mut all = 0;
+        for (whose, silence) in of_merchant {
+            let attempts = silence.attempts.min(HELD_UP_MAX);
+            if whose == destination && attempts == HELD_UP_MAX {
+                return true;
+            }
+            all += attempts;
+        }
+        all >= HELD_UP_BY_MERCHANT_MAX
     }
 
-    fn heard(&self, host: &str, answered: bool) {
+    fn heard(&self, destination: &str, in_time: bool) {
         let mut silences = self.lock();
-        if answered {
-            silences.remove(host);
+        if in_time {
+            silences.remove(destination);
             return;
         }
         silences.retain(|_, silence| silence.since.elapsed() < SPARED_FOR);
         let since = Instant::now();
-        let silence = silences.entry(host.to_owned()).or_insert(Silence { attempts: 0, since });
+        let silence =
+            silences.entry(destination.to_owned()).or_insert(Silence { attempts: 0, since });
         *silence = Silence { attempts: silence.attempts + 1, since };
     }
 }
 
-/// The way out, which leaves a destination alone for a while that does not answer.
+/// The way out, which leaves a destination alone for a while that holds others up.
 #[derive(Debug)]
 struct Spared<'a> {
     inner: &'a dyn Deliver,
@@ -168,16 +185,16 @@ struct Spared<'a> {
 #[async_trait]
 impl Deliver for Spared<'_> {
     async fn deliver(&self, url: &str, notification: &Notification) -> Delivered {
-        let host = destination(url);
-        if self.silences.spares(host) {
+        let destination = &notification.destination;
+        if self.silences.spares(destination) {
             let error = SPARED.to_owned();
             return Delivered { status: 0, error, retry_after: None };
         }
         let started = Instant::now();
         let delivered = self.inner.deliver(url, notification).await;
-        // What fails at once holds nobody up.
-        let answered = delivered.status != 0 || started.elapsed() < SLOW_FROM;
-        self.silences.heard(host, answered);
+        let taken = matches!(delivered.status, 200..=299);
+        let limit = if taken { TAKEN_SLOWLY_FROM } else { SLOW_FROM };
+        self.silences.heard(destination, started.elapsed() < limit);
         delivered
     }
 }

@@ -16,6 +16,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub enum Manner {
     /// Answers with a status and a body.
     Answers(u16, String),
+    /// The same, so long after it was asked.
+    Slowly(u16, Duration),
     /// Takes the connection and never answers.
     Hangs,
     /// Nobody is there.
@@ -76,6 +78,10 @@ impl Deliver for SimReceiver {
         self.lock().received.push(Received { url: url.to_owned(), notification });
         match manner {
             Manner::Answers(status, _) => {
+                Delivered { status, error: String::new(), retry_after: None }
+            }
+            Manner::Slowly(status, after) => {
+                tokio::time::sleep(after).await;
                 Delivered { status, error: String::new(), retry_after: None }
             }
             Manner::Hangs => {

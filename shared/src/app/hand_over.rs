@@ -1,5 +1,6 @@
-//! Handing due notices to the queue, fairly: every destination gets its turn before another gets a second
-//! one, so that a dead receiver with a thousand notices does not hold up a healthy one with one.
+//! Handing due notices to the queue, fairly: every merchant gets its turn before another gets a second one,
+//! and of a merchant every host, so that a dead receiver with a thousand notices does not hold up a healthy one
+//! with one, however many names it goes by.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,14 +14,15 @@ use crate::queue::NotificationMessage;
 use crate::sometimes::sometimes;
 use crate::store::{DUE_SHARDS, DueNotice, StoreError, Written};
 
+use super::notify::merchant_of;
 use super::reconcile::{Context, LOOK_TAKES_AT_MOST};
 use super::report::Report;
 
 /// Notices that one run hands over: about what ten notifiers can try in a minute.
 const PER_RUN_MAX: usize = 400;
 
-/// Those of them that may go to one destination: the rest is for those who come due meanwhile.
-const PER_DESTINATION_MAX: usize = 200;
+/// Those of them that may be one merchant's: the rest is for those who come due meanwhile.
+const PER_MERCHANT_MAX: usize = 200;
 
 /// Entries of the index that are read at once.
 const PAGE: i32 = 1_000;
@@ -90,22 +92,27 @@ async fn read(
     Ok(unreadable)
 }
 
-/// Those that are handed over, in turn by destination: first the one that has waited longest.
+/// Those that are handed over, in turn by merchant, and of each by destination: first the one that has waited
+/// longest.
 fn in_turn(mut found: Vec<DueNotice>) -> Vec<DueNotice> {
     found.sort_by_key(|due| due.due_at);
+    let found = turns(found, |due| due.destination.clone()).into_iter().map(|(_, due)| due);
+    let turns = turns(found.collect(), |due| merchant_of(&due.destination).to_owned());
+    let few = turns.into_iter().take_while(|(turn, _)| *turn < PER_MERCHANT_MAX);
+    few.take(PER_RUN_MAX).map(|(_, due)| due).collect()
+}
+
+/// All of `found`, with the turn in which each comes among those of its `whose`. Within a turn the order stays.
+fn turns(found: Vec<DueNotice>, whose: impl Fn(&DueNotice) -> String) -> Vec<(usize, DueNotice)> {
     let mut before: BTreeMap<String, usize> = BTreeMap::new();
-    let mut turns: Vec<(usize, DueNotice)> = Vec::new();
-    for due in found {
-        let turn = before.entry(due.destination.clone()).or_default();
-        if *turn < PER_DESTINATION_MAX {
-            turns.push((*turn, due));
-        }
-        *turn += 1;
-    }
-    // Stable: within a turn those stay first that have waited longest.
+    let number = |due| {
+        let next = before.entry(whose(&due)).or_default();
+        *next += 1;
+        (*next - 1, due)
+    };
+    let mut turns: Vec<(usize, DueNotice)> = found.into_iter().map(number).collect();
     turns.sort_by_key(|(turn, _)| *turn);
-    turns.truncate(PER_RUN_MAX);
-    turns.into_iter().map(|(_, due)| due).collect()
+    turns
 }
 
 /// Hands a due notice over; whether it did.
@@ -156,8 +163,31 @@ mod tests {
             first,
             [("dead", 0), ("slow", 4_000), ("late", 5_000), ("dead", 1), ("late", 6_000)]
         );
-        assert_eq!(chosen.len(), PER_DESTINATION_MAX + 3);
+        assert_eq!(chosen.len(), PER_MERCHANT_MAX + 3);
         let many = (0..1_000).map(|at| due(&format!("host-{at}"), at)).collect();
         assert_eq!(in_turn(many).len(), PER_RUN_MAX);
+    }
+
+    #[test]
+    fn a_merchant_of_many_hosts_is_one_merchant_and_each_host_has_its_turn() {
+        let mut found: Vec<DueNotice> =
+            (0..500).map(|at| due(&format!("m_many/x{at}.example"), at)).collect();
+        found.extend((500..700).map(|at| due("m_two/dead.example", at)));
+        found.extend([due("m_two/good.example", 900), due("m_one/shop.example", 1_000)]);
+        let chosen = in_turn(found);
+        let first: Vec<&str> = chosen[..5].iter().map(|due| due.destination.as_str()).collect();
+        assert_eq!(
+            first,
+            [
+                "m_many/x0.example",
+                "m_two/dead.example",
+                "m_one/shop.example",
+                "m_many/x1.example",
+                "m_two/good.example",
+            ]
+        );
+        assert_eq!(chosen.len(), PER_RUN_MAX);
+        let of_many = chosen.iter().filter(|due| merchant_of(&due.destination) == "m_many").count();
+        assert_eq!(of_many, PER_MERCHANT_MAX);
     }
 }

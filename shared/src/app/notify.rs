@@ -8,7 +8,7 @@ use futures_util::future::join;
 
 use crate::clock::Clock;
 use crate::domain::retry::pause_after;
-use crate::domain::{Notice, Order, Timestamp, TraceId};
+use crate::domain::{MerchantId, Notice, Order, Timestamp, TraceId};
 use crate::http::notice_body;
 use crate::metrics::{self, Metric};
 use crate::queue::{NotificationMessage, NotificationQueue};
@@ -34,6 +34,8 @@ pub struct Notification {
     pub signature: String,
     /// The body, the same in every attempt.
     pub body: String,
+    /// See [`destination`]; not sent.
+    pub destination: String,
 }
 
 /// What a receiver did. What it said is nobody's business here: the address may not be the merchant's.
@@ -112,8 +114,9 @@ pub async fn notify(
     let started = tokio::time::Instant::now();
     let delivered = match keys.and_then(|keys| keys.sign(&notice.id(), at.secs(), &body)) {
         Some(signature) => {
-            let id = notice.id();
-            let notification = Notification { id, timestamp_secs: at.secs(), signature, body };
+            let (id, timestamp_secs) = (notice.id(), at.secs());
+            let destination = destination(&notice.order.merchant, url);
+            let notification = Notification { id, timestamp_secs, signature, body, destination };
             context.way.deliver(url, &notification).await
         }
         None => Delivered { status: 0, error: "no_secret".to_owned(), retry_after: None },
@@ -122,9 +125,17 @@ pub async fn notify(
     record(context, (&notice, try_, url), delivered, (at, took_ms)).await
 }
 
-/// The host, and the port if it is written, that `url` leads to.
-pub fn destination(url: &str) -> &str {
-    url.split('/').nth(2).unwrap_or("")
+/// By what turns are taken: the merchant, and the host and port that `url` leads to. A merchant can name as
+/// many hosts as it likes, but is one merchant.
+pub fn destination(merchant: &MerchantId, url: &str) -> String {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or("").to_ascii_lowercase();
+    format!("{merchant}/{}", authority.trim_end_matches(":443"))
+}
+
+/// The merchant of a [`destination`].
+pub fn merchant_of(destination: &str) -> &str {
+    destination.split('/').next().unwrap_or("")
 }
 
 /// Which attempt is made.
@@ -197,7 +208,8 @@ async fn record(
     if let Some(outcome) = outcome {
         metrics::add(Metric::Notifications, (None, Some(outcome)), 1);
     }
-    let standing = Standing { state, due_at, destination: destination(url) };
+    let destination = destination(&notice.order.merchant, url);
+    let standing = Standing { state, due_at, destination: &destination };
     if stays
         || context.store.record_attempt(notice, Some(&attempt), standing).await? == Written::Raced
     {
@@ -219,7 +231,8 @@ async fn put_off(
         return Err(StoreError::Busy("the receiver does not answer".to_owned()));
     };
     let (state, due_at) = (NoticeState::Retrying, Some(now.plus(pause)));
-    let standing = Standing { state, due_at, destination: destination(url) };
+    let destination = destination(&notice.order.merchant, url);
+    let standing = Standing { state, due_at, destination: &destination };
     context.store.record_attempt(notice, None, standing).await?;
     Ok(Outcome::Tried(state))
 }
@@ -306,9 +319,15 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_is_a_host_and_its_port() {
-        assert_eq!(destination("https://shop.example/hooks/1"), "shop.example");
-        assert_eq!(destination("https://shop.example:8443/"), "shop.example:8443");
-        assert_eq!(destination("nowhere"), "");
+    fn a_destination_is_a_merchant_its_host_and_port_and_nothing_else_of_the_url() {
+        let merchant = MerchantId::parse("m_1").unwrap();
+        let of = |url: &str| destination(&merchant, url);
+        for same in ["/hooks/1", "", "?order=7", "/?a=https://x/", "#f", ":443", ":443/hooks"] {
+            assert_eq!(of(&format!("https://Shop.example{same}")), "m_1/shop.example", "{same}");
+        }
+        assert_eq!(of("https://shop.example:8443/"), "m_1/shop.example:8443");
+        assert_eq!(of("nowhere"), "m_1/");
+        assert_eq!(merchant_of(&of("https://shop.example/")), "m_1");
+        assert_eq!(merchant_of("shop.example"), "shop.example", "rows of a release before");
     }
 }

@@ -118,7 +118,9 @@ async fn page_again(context: Context<'_>, all: bool, found: &[Listed]) -> Result
 
 async fn is_wanted(store: &Store, all: bool, listed: &Listed) -> Result<bool, StoreError> {
     let row = store.notice(&listed.order, listed.sequence).await?;
-    Ok(row.is_some_and(|row| (all || row.state == NoticeState::GivenUp) && row.asked() < ASKED_MAX))
+    // One without a row was listed, and never tried: its message may lie among the dead letters.
+    let Some(row) = row else { return Ok(all) };
+    Ok((all || row.state == NoticeState::GivenUp) && row.asked() < ASKED_MAX)
 }
 
 fn message(context: Context<'_>, order: &OrderId, sequence: u32) -> NotificationMessage {

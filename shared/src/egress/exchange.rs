@@ -14,8 +14,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
 
-use super::error::{EgressError, detail};
+use super::error::{EgressError, Step, detail};
 use super::url::Destination;
 
 /// The most that is read of an answer's body, whatever the limits of the call say.
@@ -42,7 +43,7 @@ pub struct Reply {
     pub status: StatusCode,
     /// The headers, at most 32 KiB.
     pub headers: HeaderMap,
-    /// Whether the body was read to its end. Nothing of it is kept. It was not, if it is longer than the limit or broke off.
+    /// Whether the body was read to its end. Nothing of it is kept. It was not, if it is longer than the limit, broke off, or took too long.
     pub whole: bool,
     /// Who answered.
     pub address: SocketAddr,
@@ -66,12 +67,13 @@ pub(super) fn request(
     Ok(request)
 }
 
-/// Sends `request` on `stream` and reads the answer. The connection lives no longer than the call.
+/// Sends `request` on `stream` and reads the answer, of whose body as much as comes until `deadline`: once the
+/// status is there it counts. The connection lives no longer than the call.
 pub(super) async fn exchange<Stream>(
     stream: Stream,
     address: SocketAddr,
     request: Request<Full<Bytes>>,
-    answer_bytes_max: usize,
+    (deadline, answer_bytes_max): (Instant, usize),
 ) -> Result<Reply, EgressError>
 where
     Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -83,8 +85,11 @@ where
         .await
         .map_err(protocol)?;
     let answer = async move {
-        let (head, body) = sender.send_request(request).await.map_err(protocol)?.into_parts();
-        let whole = read(body, answer_bytes_max.min(ANSWER_BYTES_MAX)).await;
+        let answered = timeout_at(deadline, sender.send_request(request)).await;
+        let answered = answered.map_err(|_| EgressError::Timeout(Step::Answer))?;
+        let (head, body) = answered.map_err(protocol)?.into_parts();
+        let whole = timeout_at(deadline, read(body, answer_bytes_max.min(ANSWER_BYTES_MAX))).await;
+        let whole = whole.unwrap_or(false);
         Ok(Reply { status: head.status, headers: head.headers, whole, address })
     };
     drive(answer, connection).await

@@ -60,13 +60,12 @@ impl Guard {
         let request = request(destination, headers, body)?;
         let address = within(deadline, Step::Resolve, self.locate(destination)).await?;
         let stream = within(deadline, Step::Connect, self.connect(address)).await?;
+        let limits = (deadline, limits.answer_bytes_max);
         if !destination.https() {
-            let exchange = exchange(stream, address, request, limits.answer_bytes_max);
-            return within(deadline, Step::Answer, exchange).await;
+            return exchange(stream, address, request, limits).await;
         }
         let stream = within(deadline, Step::Tls, self.secure(destination, stream)).await?;
-        let exchange = exchange(stream, address, request, limits.answer_bytes_max);
-        within(deadline, Step::Answer, exchange).await
+        exchange(stream, address, request, limits).await
     }
 
     /// The one address of this attempt. One bad address refuses them all: a name that leads inside

@@ -176,7 +176,7 @@ impl Store {
     }
 
     /// Writes down where a notice stands after an attempt, or after none. A delivery that somebody else
-    /// has seen is never taken back.
+    /// has seen is never taken back, nor that the receiver wants no more.
     pub async fn record_attempt(
         &self,
         notice: &Notice,
@@ -203,11 +203,19 @@ impl Store {
             }
             None => expression.push_str(" REMOVE dueAt, dueShard, destination"),
         }
-        let condition = if state == NoticeState::Delivered {
-            None
-        } else {
-            values.insert(":delivered".to_owned(), s(NoticeState::Delivered.as_str()));
-            Some("attribute_not_exists(#state) OR #state <> :delivered".to_owned())
+        let mut unless = |last: &[NoticeState]| {
+            let names: Vec<&str> = [":done", ":given_up"].into_iter().take(last.len()).collect();
+            for (name, state) in names.iter().zip(last) {
+                values.insert((*name).to_owned(), s(state.as_str()));
+            }
+            format!("attribute_not_exists(#state) OR NOT #state IN ({})", names.join(", "))
+        };
+        let condition = match state {
+            NoticeState::Delivered => None,
+            NoticeState::GivenUp => Some(unless(&[NoticeState::Delivered])),
+            NoticeState::Retrying | NoticeState::NoAddress => {
+                Some(unless(&[NoticeState::Delivered, NoticeState::GivenUp]))
+            }
         };
         self.update_notice(notice, Change { expression, condition, values }).await
     }

@@ -39,7 +39,7 @@ async fn secure(guard: &Guard, url: &str, address: SocketAddr) -> Result<Reply, 
     let stream = TcpStream::connect(address).await.unwrap();
     let stream = guard.secure(&destination, stream).await?;
     let request = request(&destination, HeaderMap::new(), Bytes::from_static(b"{}"))?;
-    exchange(stream, address, request, 64).await
+    exchange(stream, address, request, (Instant::now() + super::support::LIMITS.deadline, 64)).await
 }
 
 #[tokio::test]
