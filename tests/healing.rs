@@ -4,10 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use recharge_local::aws::faults::{Fault, Faults, Service};
+use recharge_local::aws::faults::{Fault, Faults, LogEntry, Service};
+use recharge_local::call::ADMIN_KEYS;
 use recharge_local::sim::payprotocol::Mode as PayprotocolMode;
 use recharge_local::sim::receiver::{Manner, SimReceiver};
 use recharge_local::sim::trader::Mode as TraderMode;
@@ -15,17 +16,21 @@ use recharge_local::stack::{Accounts, TRADER_APPID, TRADER_KEY};
 use recharge_shared::app::notify::Deliver;
 use recharge_tests::World;
 use recharge_tests::world::simulate;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MINOR: i64 = 5_000_000;
 
 /// A world whose provider answers no queries, as the contract's default is.
 async fn without_query(amount: &str) -> World {
+    with_settings(&json!({"policy": {"amount": amount}})).await
+}
+
+async fn with_settings(more: &Value) -> World {
+    let mut trader =
+        json!({"appid": TRADER_APPID, "base_url": "http://trader.invalid", "allow_http": true});
+    trader.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let accounts = Accounts {
-        settings: json!({"trader": {
-            "appid": TRADER_APPID, "base_url": "http://trader.invalid", "allow_http": true,
-            "policy": {"amount": amount},
-        }}),
+        settings: json!({"trader": trader}),
         keys: json!({"trader": {"key": TRADER_KEY}}),
         default: "trader".to_owned(),
     };
@@ -60,6 +65,91 @@ fn an_order_that_cannot_be_asked_about_expires_whatever_call_of_the_run_fails() 
             });
         }
     }
+}
+
+#[test]
+fn what_is_paid_and_cannot_be_read_is_for_a_person_once_the_callback_has_had_its_time() {
+    simulate(1, async || {
+        // The provider says that it is paid, and how much under another name than we know.
+        let query = json!({"path": "/api/merchant/OrderList", "amount_field": "sum"});
+        let world = with_settings(&json!({"query": query, "min_call_interval_ms": 0})).await;
+        let (called, lost) = (create(&world, "k-1").await, create(&world, "k-2").await);
+        let callback = world.pay(&called, None);
+        world.pay(&lost, None);
+        let reviews = async || {
+            let request = world.signed_as(ADMIN_KEYS[2], ("GET", "/admin/reviews"), "", "");
+            let page = world.send(&request).await;
+            let all = page.json["reviews"].as_array().unwrap().clone();
+            all.iter().map(|one| (one["orderId"].clone(), one["why"].clone())).collect::<Vec<_>>()
+        };
+        world.let_pass(10).await;
+        assert_eq!(reviews().await, []);
+        world.deliver(&callback).await;
+        world.let_pass(180).await;
+        assert_eq!(reviews().await, [(json!(lost), json!("unrecognised"))], "once, and seen");
+        assert_eq!(world.order(&called).await["status"], "SUCCESS");
+        // A day later the same is no second review, and the audit takes nobody's key for stolen.
+        world.let_pass(1_500).await;
+        assert_eq!(reviews().await.len(), 1);
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_secret_store_that_hangs_holds_up_nobody_who_has_read_the_keys() {
+    static AWAY: AtomicBool = AtomicBool::new(false);
+    AWAY.store(false, Ordering::Relaxed);
+    simulate(1, async || {
+        let world = World::new().await;
+        let faults = Faults::new(world.clock().clone(), |call| {
+            let hangs = call.service == Service::Secrets && AWAY.load(Ordering::Relaxed);
+            if hangs { Fault::RequestLost } else { Fault::None }
+        });
+        let functions = world.instance(&faults, 3);
+        let mut took = Vec::new();
+        for number in 0..6 {
+            let order = create(&world, &format!("k-{number}")).await;
+            let callback = world.callback(&world.pay(&order, None));
+            let started = world.clock().now_ms();
+            assert_eq!(world.send_to(&functions, &callback).await.text, "success");
+            took.push(world.clock().now_ms() - started);
+            // The keys are believed for five minutes, and used for an hour.
+            AWAY.store(true, Ordering::Relaxed);
+            world.pass(if number == 0 { 360 } else { 2 }).await;
+        }
+        assert!(took.iter().max() <= Some(&1_000), "{took:?}");
+        assert!(took.iter().filter(|ms| **ms >= 1_000).count() <= 2, "one tries: {took:?}");
+        AWAY.store(false, Ordering::Relaxed);
+        let order = create(&world, "late").await;
+        world.pass(10).await;
+        let calls = faults.log().len();
+        let callback = world.callback(&world.pay(&order, None));
+        assert_eq!(world.send_to(&functions, &callback).await.text, "success");
+        let read = |log: &[LogEntry]| log[calls..].iter().any(|e| e.call.starts_with("secrets"));
+        assert!(read(&faults.log()), "read again as soon as it can be");
+    });
+}
+
+#[test]
+fn a_batch_waits_for_a_secret_store_that_hangs_once() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for number in 0..10 {
+            let order = create(&world, &format!("k-{number}")).await;
+            world.deliver(&world.pay(&order, None)).await;
+        }
+        world.settle().await;
+        let faults = Faults::new(world.clock().clone(), |call| match call.service {
+            Service::Secrets => Fault::RequestLost,
+            _ => Fault::None,
+        });
+        let started = world.clock().now_ms();
+        world.stack.notify_batch_with(&world.instance(&faults, 3), 0).await.unwrap();
+        let took = world.clock().now_ms() - started;
+        assert!(took < 20_000, "{took} ms");
+        world.let_pass(20).await;
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
 }
 
 #[test]

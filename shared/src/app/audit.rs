@@ -133,7 +133,11 @@ async fn is_on_record(providers: &Providers, order: &Order, now: Timestamp) -> b
     let asked = provider.filter(|found| found.can_query() && found.account() == order.account);
     let Some(provider) = asked else { return true };
     match provider.query(order, now).await {
-        Answer::Done(Found::Proof(found)) if matches!(found.kind, EvidenceKind::Paid(_)) => true,
+        Answer::Done(Found::Proof(found))
+            if matches!(found.kind, EvidenceKind::Paid(_) | EvidenceKind::Unrecognised) =>
+        {
+            true
+        }
         Answer::Done(_) => {
             let order = order.id.as_str();
             tracing::error!(order, "order {order} was credited, and its provider knows no payment");

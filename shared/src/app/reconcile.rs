@@ -396,7 +396,12 @@ impl Run<'_> {
             EvidenceKind::Paid(amount) => Some(amount),
             _ => None,
         };
-        if paid.is_none() && !order.state.is_open() {
+        // Put aside once, however often it is said; it settles nothing. Before that the callback has its time.
+        let unreadable = evidence.kind == EvidenceKind::Unrecognised;
+        if unreadable && now < order.expires_at {
+            return Said::Unknown;
+        }
+        if paid.is_none() && !unreadable && !order.state.is_open() {
             return Said::Nothing;
         }
         // A part that the order has already does not settle it.
@@ -408,7 +413,7 @@ impl Run<'_> {
         match self.context.queue.send(&message).await {
             Ok(()) => {
                 report.evidence += 1;
-                Said::Proof
+                if unreadable { Said::Unknown } else { Said::Proof }
             }
             // The order comes due again, and the provider will say the same.
             Err(error) => {

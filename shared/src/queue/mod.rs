@@ -119,7 +119,9 @@ impl SettlementMessage {
             digest: hex::encode(evidence.digest),
             raw: evidence.raw.clone(),
         };
-        serde_json::to_string(&wire).unwrap_or_default()
+        let json = serde_json::to_string(&wire).unwrap_or_default();
+        // JSON may have them as they are; the queue takes no message that does. They stand in texts only.
+        json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
     }
 
     /// Reads a message body.
@@ -343,6 +345,18 @@ mod tests {
             let message = message(kind);
             assert_eq!(SettlementMessage::decode(&message.encode()), Ok(message));
         }
+    }
+
+    #[test]
+    fn what_a_queue_does_not_take_is_escaped() {
+        let mut odd = message(EvidenceKind::Unrecognised);
+        odd.evidence.raw = "\u{ffff}\u{0}\u{1f}\u{fffe}\\uffff\u{7f}\u{10ffff}".to_owned();
+        odd.evidence.transaction_id = Some("\u{ffff}".to_owned());
+        let encoded = odd.encode();
+        // What SQS takes: #x9, #xA, #xD, #x20 to #xD7FF, #xE000 to #xFFFD, #x10000 to #x10FFFF.
+        let refused = |c: char| c < ' ' || matches!(c, '\u{fffe}' | '\u{ffff}');
+        assert!(!encoded.chars().any(refused), "{encoded}");
+        assert_eq!(SettlementMessage::decode(&encoded), Ok(odd));
     }
 
     #[test]

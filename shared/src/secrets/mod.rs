@@ -15,6 +15,7 @@ use aws_smithy_types::base64;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::{ProviderName, Timestamp};
 
@@ -50,6 +51,12 @@ pub const PROVIDER_KEYS: Freshness =
 /// A failed verification may cause one early read a minute.
 const EARLY_READ_EVERY: Duration = Duration::from_secs(60);
 
+/// How long nobody tries again after a read that failed, while there is a document that may still be used.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// How long a read may take while there is a document that may still be used.
+const RENEWED_WITHIN: Duration = Duration::from_secs(1);
+
 /// A document in its current and, if there is one, its previous version.
 #[derive(Debug)]
 pub struct Versions<T> {
@@ -67,6 +74,14 @@ struct Cached<T> {
 struct State<T> {
     cached: Option<Cached<T>>,
     early_read_at: Option<Timestamp>,
+    failed_at: Option<Instant>,
+}
+
+impl<T> State<T> {
+    /// Whether a read has failed after `at`. Who has waited for it meanwhile need not try the same.
+    fn failed_since(&self, at: Instant) -> bool {
+        self.failed_at.is_some_and(|failed_at| failed_at > at)
+    }
 }
 
 /// One JSON document in Secrets Manager.
@@ -86,12 +101,14 @@ impl<T> fmt::Debug for Secret<T> {
 impl<T: DeserializeOwned> Secret<T> {
     /// The document called `name`; read at first use.
     pub fn new(client: Client, name: String, freshness: Freshness) -> Secret<T> {
-        let state = Mutex::new(State { cached: None, early_read_at: None });
+        let state = Mutex::new(State { cached: None, early_read_at: None, failed_at: None });
         Secret { client, name, freshness, state }
     }
 
-    /// The document, read again when it is older than its freshness allows.
+    /// The document, read again when it is older than its freshness allows. While reading fails, one that may
+    /// still be used comes at once or a second later: an outage is no reason to make everybody wait.
     pub async fn get(&self, now: Timestamp) -> Result<Arc<Versions<T>>, Unavailable> {
+        let asked_at = Instant::now();
         let mut state = self.state.lock().await;
         let age = state.cached.as_ref().map(|cached| now.since(cached.read_at));
         match (&state.cached, age) {
@@ -100,8 +117,17 @@ impl<T: DeserializeOwned> Secret<T> {
             }
             (Some(cached), Some(age)) if age < self.freshness.usable_for => {
                 let kept = cached.versions.clone();
-                Ok(self.read(&mut state, now).await.unwrap_or(kept))
+                if state.failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE) {
+                    return Ok(kept);
+                }
+                let read = timeout(RENEWED_WITHIN, self.read(&mut state, now)).await;
+                if let Ok(Ok(read)) = read {
+                    return Ok(read);
+                }
+                state.failed_at = Some(Instant::now());
+                Ok(kept)
             }
+            _ if state.failed_since(asked_at) => Err(Unavailable),
             _ => self.read(&mut state, now).await,
         }
     }
@@ -109,9 +135,13 @@ impl<T: DeserializeOwned> Secret<T> {
     /// Reads it early because something did not verify; `None` when that was done within the last
     /// minute, or when the document in use is as fresh as it can be.
     pub async fn renew(&self, now: Timestamp) -> Result<Option<Arc<Versions<T>>>, Unavailable> {
+        let asked_at = Instant::now();
         let mut state = self.state.lock().await;
         if state.early_read_at.is_some_and(|at| now.since(at) < EARLY_READ_EVERY) {
             return Ok(None);
+        }
+        if state.failed_since(asked_at) {
+            return Err(Unavailable);
         }
         let read = self.read(&mut state, now).await?;
         // Only a read that came back counts: without one nobody can say that the signature is wrong.
@@ -126,8 +156,9 @@ impl<T: DeserializeOwned> Secret<T> {
     ) -> Result<Arc<Versions<T>>, Unavailable> {
         let (current, previous) =
             futures_util::future::join(self.fetch("AWSCURRENT"), self.fetch("AWSPREVIOUS")).await;
-        let current = current?.ok_or(Unavailable)?;
-        let versions = Arc::new(Versions { current, previous: previous? });
+        let read = current.and_then(|current| current.ok_or(Unavailable));
+        let read = read.and_then(|current| Ok(Versions { current, previous: previous? }));
+        let versions = Arc::new(read.inspect_err(|_| state.failed_at = Some(Instant::now()))?);
         state.cached = Some(Cached { versions: versions.clone(), read_at: now });
         Ok(versions)
     }

@@ -146,7 +146,8 @@ impl Trader {
         let kind = if query.paid.contains(&queried.state) {
             match wire::queried_amount(amount, query.amount_scale, self.currency) {
                 Some(money) => EvidenceKind::Paid(money),
-                None => return Answer::Unknown("paid, but the amount is unreadable".to_owned()),
+                // Paid, and nobody knows how much: that is for a person to see.
+                None => EvidenceKind::Unrecognised,
             }
         } else if query.failed.contains(&queried.state) {
             EvidenceKind::Declined

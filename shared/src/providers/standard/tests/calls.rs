@@ -96,6 +96,35 @@ async fn a_query_proves_only_what_is_said_of_our_account_and_mode() {
 }
 
 #[tokio::test]
+async fn what_is_paid_and_cannot_be_read_is_for_a_person() {
+    let mut identities = std::collections::BTreeSet::new();
+    for (name, value) in [
+        ("amount", json!("5000")),
+        ("amount", json!(50.5)),
+        ("amount", Value::Null),
+        ("currency", json!("XYZ")),
+        ("providerTxnId", json!("a b")),
+        ("providerTxnId", Value::Null),
+    ] {
+        let says = paid(|answer| answer[name] = value.clone());
+        let (first, again) = (query(&says).await, query(&says).await);
+        let Answer::Done(Found::Proof(found)) = first else { panic!("{name} {value}: {first:?}") };
+        let Answer::Done(Found::Proof(again)) = again else { panic!("{name} {value}: {again:?}") };
+        assert_eq!((found.kind, found.source), (EvidenceKind::Unrecognised, Source::Query));
+        assert_eq!(found.order_id.as_ref(), Some(&order().id));
+        // Said twice it is one statement.
+        assert_eq!(found.identity(), again.identity());
+        identities.insert(found.identity());
+    }
+    assert_eq!(identities.len(), 6);
+    let says = paid(|answer| {
+        answer["amount"] = json!("5000");
+        answer["orderId"] = json!("R0000000000000000000000000");
+    });
+    assert!(matches!(query(&says).await, Answer::Unknown(_)), "of another order");
+}
+
+#[tokio::test]
 async fn an_answer_that_can_be_read_two_ways_says_nothing() {
     for twice in [r#"{"amount":1,"#, r#"{"status":"FAILED","#, r#"{"x":{"a":1,"a":1},"#] {
         let says = paid(|_| {}).replacen('{', twice, 1);
