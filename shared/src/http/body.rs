@@ -28,7 +28,7 @@ impl Serialize for Minor {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateRecharge {
-    /// Whom to credit: a user of the calling merchant. Becomes known with the first order.
+    /// Whom to credit: a user of the calling merchant. Becomes known with the first deposit address or credit.
     #[cfg_attr(feature = "openapi", schema(example = "u_1001"))]
     pub user_id: String,
     /// How much to ask for, in minor units of `currency`; digits only, no fraction, no exponent.
@@ -328,7 +328,7 @@ pub struct Review {
     #[cfg_attr(feature = "openapi", schema(example = false))]
     pub takes_two: bool,
     /// What the statement says.
-    #[cfg_attr(feature = "openapi", schema(example = "paid"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = super::openapi::StatementKind))]
     pub kind: &'static str,
     /// How much, in minor units; `null` where it is nothing that could be credited.
     #[cfg_attr(feature = "openapi", schema(required, value_type = Option<i64>, example = 5_000_000))]
@@ -395,6 +395,9 @@ pub struct Decision {
     /// The user, of `credit_user`.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub user_id: Option<String>,
+    /// The user's merchant, of `credit_user`.
+    #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
+    pub merchant: Option<String>,
     /// The key of whoever has decided.
     #[cfg_attr(feature = "openapi", schema(example = "admin"))]
     pub by: String,

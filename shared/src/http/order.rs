@@ -166,15 +166,18 @@ fn review_of(review: &Review, booked: bool, two_from: u64) -> ReviewBody {
 }
 
 fn decision_of(ruling: &domain::Ruling) -> DecisionBody {
-    let (order, user) = match &ruling.action {
-        domain::Action::CreditOrder(id) => (Some(id.to_string()), None),
-        domain::Action::CreditUser(_, user) => (None, Some(user.to_string())),
-        domain::Action::Reject | domain::Action::Refund => (None, None),
+    let (order, user, merchant) = match &ruling.action {
+        domain::Action::CreditOrder(id) => (Some(id.to_string()), None, None),
+        domain::Action::CreditUser(merchant, user) => {
+            (None, Some(user.to_string()), Some(merchant.to_string()))
+        }
+        domain::Action::Reject | domain::Action::Refund => (None, None, None),
     };
     DecisionBody {
         action: ruling.action.as_str(),
         order_id: order,
         user_id: user,
+        merchant,
         by: ruling.by.clone(),
         note: ruling.note.clone(),
         at: rfc3339(ruling.at),

@@ -22,7 +22,7 @@ pub fn meaning(code: ErrorCode) -> &'static str {
         NotFound => "unknown, or somebody else's",
         MethodNotAllowed => "the path exists, not with this verb; see `Allow`",
         Conflict => "something else stands in the way: a reference in use, an order that has ended",
-        RequestInProgress => "the same request is being worked on; send it again",
+        RequestInProgress => "reserved: a repeated request waits for the first one",
         PayloadTooLarge => "the body has more bytes than are read",
         UnsupportedMediaType => "not a content type of this route",
         IdempotencyKeyReused => "the key belongs to another request; nothing was executed",

@@ -17,7 +17,7 @@ use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder, ServerBuild
 pub use words::{
     ClientCan, Currency, DeliveryState, EntryKind, ErrorCode, EventType, NextStep, OrderId,
     OrderStatus, ParkReason, PaymentStatus, ProviderSays, Reason, ResendState, ReviewAction,
-    ReviewId, ReviewStatus, Situation,
+    ReviewId, ReviewStatus, Situation, StatementKind,
 };
 
 use crate::{domain, http};

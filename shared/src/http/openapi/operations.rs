@@ -223,7 +223,9 @@ fn create_addresses() -> Operation {
         "Once per user and payment method; sent again it answers the same addresses. Of a payment method that \
          takes no orders (`payprotocol`), whatever arrives there is credited to the user, with an order that \
          the payment makes; of one that takes orders (`trader`), they are where the user's orders are paid. \
-         While the provider's answer is unknown it is `503`: the same request again goes on with it.",
+         While the provider's answer is unknown it is `503`: the same request again goes on with it. It is \
+         `503 PROVIDER_UNAVAILABLE` as well when the provider refuses to give addresses, and then for as long \
+         as it does.",
     );
     let operation = client(USERS, "createDepositAddresses", words, "recharge:write")
         .parameter(user_id())

@@ -46,6 +46,14 @@ pub fn trader() -> Object {
          or repeated, and the digest fits.",
     );
     for (name, schema) in fields {
+        if name == "amount" || name == "t" {
+            let number = ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .description(Some("The same as a JSON integer; in a form everything is text."));
+            let either = OneOfBuilder::new().item(schema).item(number);
+            object = object.property(name, either).required(name);
+            continue;
+        }
         object = object.property(name, schema).required(name);
     }
     object.build()

@@ -31,6 +31,7 @@ fn of_words() -> ComponentsBuilder {
         .schema_from::<words::NextStep>()
         .schema_from::<words::ClientCan>()
         .schema_from::<words::ReviewStatus>()
+        .schema_from::<words::StatementKind>()
         .schema_from::<words::ReviewAction>()
         .schema_from::<words::ParkReason>()
         .schema_from::<words::ReviewId>()

@@ -58,7 +58,14 @@ word!(
     /// `reason` of an order or ledger entry.
     Reason,
     list(domain::Reason::ALL.map(domain::Reason::as_str)).description(Some(
-        "Why an order stands where it stands, or why an entry was booked.",
+        "Why an order stands where it stands, or why an entry was booked.\n\n\
+         - `paid_exact`, `paid_over`, `paid_under`: as much as was asked for, more, less.\n\
+         - `paid_late`: after the order had ended.\n\
+         - `paid_twice`: a second payment for an order that was paid; this order was made for it.\n\
+         - `manual`: a person has decided.\n\
+         - `provider_declined`, `provider_unreachable`: the provider said no, or was not reached in time.\n\
+         - `evidence_mismatch`: reserved: no order has it.\n\
+         - `expired`, `cancelled_by_client`: time ran out, or the client withdrew it.",
     ))
 );
 word!(
@@ -142,7 +149,34 @@ word!(
     /// `why` of a review.
     ParkReason,
     list(domain::ParkReason::ALL.map(domain::ParkReason::as_str))
-        .description(Some("Why the statement was put aside."))
+        .description(Some(
+            "Why the statement was put aside.\n\n\
+             - `unknown_order`, `unknown_address`: about an order, or to an address, that is nobody's here.\n\
+             - `wrong_account`, `wrong_user`, `wrong_currency`: the order's is another.\n\
+             - `nothing_received`: nothing, or less than nothing, has arrived.\n\
+             - `amount_conflict`: the same payment, now with another amount.\n\
+             - `amount_mismatch`: less or more than was asked for, and the rules want a person.\n\
+             - `second_payment`, `late`: another payment, or one after the end, and the rules want a person.\n\
+             - `under_review`: the order waits for a person; so does this.\n\
+             - `incomplete`: a part has come, and the rest will not.\n\
+             - `too_many_payments`: more than an order can name.\n\
+             - `stale`: signed too long ago to be believed without a person.\n\
+             - `unconfirmed`: so large that the provider was asked, and it does not say the same.\n\
+             - `unlisted_currency`: in a currency that is not taken.\n\
+             - `unrecognised`: authentic, and of a kind or in words that are not known.\n\
+             - `declined_late`: the provider gave up what is not open.",
+        ))
+);
+word!(
+    /// `kind` of a review.
+    StatementKind,
+    list(["paid", "declined", "unlisted", "timed_out", "unrecognised"]).description(Some(
+        "- `paid`: this much has arrived.\n\
+         - `declined`: the provider gave the order or the payment up.\n\
+         - `unlisted`: something in a currency that is not taken.\n\
+         - `timed_out`: the order's time is over, and a part of its money is there.\n\
+         - `unrecognised`: authentic, and nobody knows what it says.",
+    ))
 );
 word!(
     /// `reviewId`.
