@@ -45,8 +45,7 @@ struct Unreadable {
 }
 
 impl Unreadable {
-    /// The payment's id, or one that only the same bytes have; `times` says how often they stood on the page
-    /// before.
+    /// The payment's id, or one that only the same bytes have; `times` says how often they were listed before.
     fn payment_id(&self, times: usize) -> String {
         let digest = || hex::encode(&Sha256::digest(&self.text)[..16]);
         match (self.id, times) {
@@ -111,6 +110,7 @@ impl PayProtocol {
     ) -> Reading {
         let mut listed = Listed::default();
         let mut count = None;
+        let mut same: BTreeMap<String, usize> = BTreeMap::new();
         for number in 1..=PAGES_MAX {
             let page = match self.page(window, number, begun).await {
                 Ok(page) => page,
@@ -120,7 +120,6 @@ impl PayProtocol {
                 return Reading::Moved;
             }
             let is_last = page.records.is_empty();
-            let mut same: BTreeMap<String, usize> = BTreeMap::new();
             for record in page.records {
                 let record = match record {
                     Ok(record) => record,
