@@ -63,26 +63,17 @@ struct Built {
     simulate: PathBuf,
 }
 
+/// One line of what cargo says of a build.
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Listed {
-    rust_binaries: BTreeMap<String, Binary>,
-    rust_build_meta: Meta,
+struct Said {
+    executable: Option<PathBuf>,
+    manifest_path: Option<PathBuf>,
+    target: Option<Target>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Binary {
-    binary_name: String,
-    binary_path: PathBuf,
-    kind: String,
-    binary_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Meta {
-    target_directory: PathBuf,
+struct Target {
+    name: String,
 }
 
 /// Whether at least nine of ten were noticed.
@@ -137,27 +128,23 @@ fn each(
 impl Built {
     fn new(copy: &Path) -> Result<Built, Failure> {
         let copy = std::fs::canonicalize(copy)?;
-        let mut list = Command::new("cargo");
-        list.current_dir(&copy).args(["nextest", "list", "--cargo-profile", "sim"]);
-        list.args(["-p", "recharge-shared", "-p", "recharge-tests", "--lib"]);
+        let mut tests = vec!["test", "--no-run", "-p", "recharge-shared", "-p", "recharge-tests", "--lib"];
         for binary in BINARIES.into_iter().skip(1).chain(SLOW.map(|(binary, _)| binary)) {
-            list.args(["--test", binary]);
+            tests.extend(["--test", binary]);
         }
-        list.args(["--message-format", "json", "--list-type", "binaries-only"]);
-        let listed: Listed = serde_json::from_slice(&output(&mut list)?)?;
-        let mut simulation = Command::new("cargo");
-        let simulation = simulation.current_dir(&copy).args(["build", "--profile", "sim"]);
-        output(simulation.args(["-p", "simulate"]))?;
         let mut binaries = BTreeMap::new();
-        for binary in listed.rust_binaries.into_values() {
-            let of_the_library = binary.binary_id.starts_with("recharge-shared");
-            let folder = copy.join(if of_the_library { "shared" } else { "tests" });
-            if binary.kind == "test" || of_the_library {
-                binaries.insert(binary.binary_name, (binary.binary_path, folder));
-            }
+        for said in build(&copy, &tests)? {
+            let (Some(path), Some(manifest), Some(target)) =
+                (said.executable, said.manifest_path, said.target)
+            else {
+                continue;
+            };
+            let folder = manifest.parent().ok_or("a manifest is nowhere")?.to_owned();
+            binaries.insert(target.name, (path, folder));
         }
-        let simulate = listed.rust_build_meta.target_directory.join("sim/simulate");
-        Ok(Built { copy, binaries, simulate })
+        let simulation = build(&copy, &["build", "-p", "simulate"])?;
+        let simulate = simulation.into_iter().find_map(|said| said.executable);
+        Ok(Built { copy, binaries, simulate: simulate.ok_or("no simulation was built")? })
     }
 
     /// By what of the quick tests the mutant was noticed.
@@ -218,7 +205,14 @@ fn passes(command: &mut Command, failed: i32) -> Result<bool, Failure> {
     }
 }
 
-fn output(command: &mut Command) -> Result<Vec<u8>, Failure> {
+/// Builds, and tells what cargo says of each thing that it built.
+fn build(copy: &Path, arguments: &[&str]) -> Result<Vec<Said>, Failure> {
+    let mut command = Command::new("cargo");
+    command.current_dir(copy).args(arguments).args(["--profile", "sim", "--message-format", "json"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-    if output.status.success() { Ok(output.stdout) } else { Err("a build failed".into()) }
+    if !output.status.success() {
+        return Err("a build failed".into());
+    }
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
 }
