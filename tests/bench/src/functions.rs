@@ -20,7 +20,7 @@ use crate::scene::{self, Scene};
 use crate::{Section, Settings};
 
 /// The packages whose bootstraps are measured.
-const FUNCTIONS: [&str; 7] = [
+pub(crate) const FUNCTIONS: [&str; 7] = [
     "create-order",
     "webhook",
     "callback-worker",
@@ -73,20 +73,26 @@ pub(crate) fn measure(settings: &Settings) -> Result<Section, String> {
     eprintln!("preparing {count} events for each function");
     let (scene, subjects) = runtime.block_on(async {
         let scene = Scene::open().await?;
-        let subjects = subjects(&scene, count).await?;
+        let mut subjects = subjects(&scene, count).await?;
+        let wanted = subjects.iter().filter(|subject| settings.wants(subject.binary));
+        let floors: Vec<&str> = wanted.filter_map(|subject| subject.against).collect();
+        subjects.retain(|subject| settings.wants(subject.binary) || floors.contains(&subject.name));
         Ok::<_, String>((scene, subjects))
     })?;
     // The services answer on the runtime's threads while the driver runs.
     let samples = drive(settings, &scene, &subjects, (colds, warms))?;
     let measured = sum_up(&subjects, &samples)?;
-    keep(settings, &measured)?;
+    if settings.only.is_empty() {
+        keep(settings, &measured)?;
+    }
     let text = render(settings, &subjects, &measured, (colds, warms));
     Ok(Section { text, wrong: Vec::new() })
 }
 
 fn build(settings: &Settings) -> Result<(), String> {
     let mut functions = vec!["build", "--release", "--locked"];
-    functions.extend(FUNCTIONS.iter().flat_map(|name| ["-p", name]));
+    let wanted = FUNCTIONS.iter().filter(|name| settings.wants(name));
+    functions.extend(wanted.flat_map(|name| ["-p", name]));
     cargo(settings, &functions)?;
     for own in ["floor", "driver"] {
         let manifest = format!("tests/bench/{own}/Cargo.toml");

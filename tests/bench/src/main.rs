@@ -29,6 +29,10 @@ struct Arguments {
     /// Builds nothing: takes the bootstraps, the floor and the driver as they lie there.
     #[arg(long, global = true)]
     built: bool,
+    /// Of `functions` only this one, and the floor's work that it is held against; may be given several times. The
+    /// figures are not kept for `cost`.
+    #[arg(long, global = true, value_name = "FUNCTION", value_parser = functions::FUNCTIONS)]
+    only: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -59,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) quick: bool,
     /// Builds nothing.
     pub(crate) built: bool,
+    /// The functions that are measured; all, if there are none.
+    pub(crate) only: Vec<String>,
     /// The repository.
     pub(crate) root: PathBuf,
     /// Where builds are kept, and between two commands the figures.
@@ -66,14 +72,20 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    fn new((quick, built): (bool, bool)) -> Result<Settings, String> {
+    fn new(arguments: &Arguments) -> Result<Settings, String> {
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let root = root.canonicalize().map_err(|error| error.to_string())?;
         // This program lies in TARGET/PROFILE/bench.
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let target = own.ancestors().nth(2).ok_or("this program lies nowhere")?.to_owned();
         std::fs::create_dir_all(target.join("bench")).map_err(|error| error.to_string())?;
-        Ok(Settings { quick, built, root, target })
+        let (quick, built, only) = (arguments.quick, arguments.built, arguments.only.clone());
+        Ok(Settings { quick, built, only, root, target })
+    }
+
+    /// Whether the function `name` is measured.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
 
     /// Where the figures of `command` are kept.
@@ -89,7 +101,7 @@ impl Settings {
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
-    let settings = Settings::new((arguments.quick, arguments.built))?;
+    let settings = Settings::new(arguments)?;
     let section = match arguments.command {
         Command::Functions => functions::measure(&settings)?,
         Command::Load => load::measure(&settings)?,
