@@ -172,6 +172,31 @@ fn a_refused_request_leaves_the_key_free() {
 }
 
 #[test]
+fn a_used_key_is_refused_as_used_even_where_nothing_could_be_made() {
+    simulate(5, async || {
+        let world = World::new().await;
+        assert_eq!(world.create("u_1", MINOR, "k-1").await.status, 201);
+        let fine = json!({"userId": "u_1", "amount": MINOR, "currency": "USDT"});
+        for (member, value) in [
+            ("amount", json!(MINOR + 1)),
+            ("currency", json!("EUR")),
+            ("paymentMethod", json!("nobody")),
+        ] {
+            let mut body = fine.clone();
+            body[member] = value;
+            for (key, status, code) in
+                [("k-1", 422, "IDEMPOTENCY_KEY_REUSED"), ("k-2", 400, "INVALID_ARGUMENT")]
+            {
+                let request = world.signed(("POST", "/recharges"), &body.to_string(), key);
+                let refused = world.send(&request).await;
+                assert_eq!((refused.status, &refused.json["errorCode"]), (status, &json!(code)));
+            }
+        }
+        assert_eq!(world.books().orders.len(), 1);
+    });
+}
+
+#[test]
 fn an_order_reference_belongs_to_one_order() {
     simulate(6, async || {
         let world = World::new().await;
@@ -351,8 +376,8 @@ fn a_request_that_cannot_be_made_is_no_replay_of_another() {
         let other = world.signed(("POST", "/recharges"), &body.to_string(), "k-1");
         let refused = world.send(&other).await;
         assert_eq!(
-            (refused.status, &refused.json["details"][0]["field"]),
-            (400, &json!("paymentMethod"))
+            (refused.status, &refused.json["errorCode"]),
+            (422, &json!("IDEMPOTENCY_KEY_REUSED"))
         );
     });
 }

@@ -7,7 +7,8 @@ use tokio::time::error::Elapsed;
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Birth};
 use crate::domain::{
-    CreateOrder, IdempotencyKey, MerchantId, Order, OrderId, OrderState, TraceId, shadow,
+    CreateOrder, IdempotencyKey, MerchantId, Order, OrderId, OrderState, ProviderName, TraceId,
+    shadow,
 };
 use crate::http::{ApiError, ErrorCode};
 use crate::providers::{Provider, Providers};
@@ -59,20 +60,20 @@ pub async fn create_order(
     key: &IdempotencyKey,
     command: CreateOrder,
 ) -> Result<Created, ApiError> {
-    let provider = context
-        .providers
-        .get(command.payment_method.as_ref())
-        .ok_or_else(|| ApiError::field("paymentMethod", "is not offered here"))?
-        .as_ref();
+    let Some(provider) = context.providers.get(command.payment_method.as_ref()) else {
+        let refusal = ApiError::field("paymentMethod", "is not offered here");
+        return replay((context, command.payment_method.as_ref()), key, &command, refusal).await;
+    };
+    let provider = provider.as_ref();
     if !provider.takes_orders() {
         let issue = "takes no orders: ask for the user's deposit addresses, and money that arrives there \
                      makes its own order";
         let refusal = ApiError::field("paymentMethod", issue);
-        return replay((context, provider), key, &command, refusal).await;
+        return replay((context, Some(provider.name())), key, &command, refusal).await;
     }
     if let Err(issue) = provider.check_amount(command.amount) {
         let refusal = ApiError::field("amount", issue);
-        return replay((context, provider), key, &command, refusal).await;
+        return replay((context, Some(provider.name())), key, &command, refusal).await;
     }
     let otherwise = command.fingerprint_otherwise(provider.name());
     let now = context.clock.now();
@@ -107,9 +108,8 @@ pub async fn create_order(
             Ok(Created::Now(Box::new(reached(submitted, order)?)))
         }
         Placed::Existing(existing) => {
-            if !is_repeated(&existing, [order.fingerprint, otherwise], provider) {
-                let message = "the idempotency key was used for another request";
-                return Err(ApiError::new(ErrorCode::IdempotencyKeyReused, message));
+            if !is_repeated(&existing, order.fingerprint, Some((provider.name(), otherwise))) {
+                return Err(reused());
             }
             let order = match own_provider(context, &existing) {
                 Some(provider) => resume(context, provider, *existing).await?,
@@ -135,25 +135,35 @@ fn own_provider<'a>(context: Context<'a>, order: &Order) -> Option<&'a dyn Provi
 /// same provider, by one that only named or did not name it.
 fn is_repeated(
     existing: &Order,
-    [as_sent, otherwise]: [[u8; 32]; 2],
-    provider: &dyn Provider,
+    as_sent: [u8; 32],
+    otherwise: Option<(&ProviderName, [u8; 32])>,
 ) -> bool {
-    let same_provider = existing.provider == *provider.name();
-    existing.fingerprint == as_sent || (same_provider && existing.fingerprint == otherwise)
+    let otherwise = otherwise.filter(|(provider, _)| existing.provider == **provider);
+    existing.fingerprint == as_sent
+        || otherwise.is_some_and(|(_, fingerprint)| existing.fingerprint == fingerprint)
 }
 
-/// What could not be made today may have been made before: then it is a replay like any other.
+fn reused() -> ApiError {
+    let message = "the idempotency key was used for another request";
+    ApiError::new(ErrorCode::IdempotencyKeyReused, message)
+}
+
+/// What could not be made today may have been made before: then it is a replay like any other. `provider` is
+/// the one that it would go to. That the key was used for another request is said first, as everywhere.
 async fn replay(
-    (context, provider): (Context<'_>, &dyn Provider),
+    (context, provider): (Context<'_>, Option<&ProviderName>),
     key: &IdempotencyKey,
     command: &CreateOrder,
     refusal: ApiError,
 ) -> Result<Created, ApiError> {
     let existing = context.store.order(&OrderId::derive(context.merchant, key)).await?;
-    let fingerprints = [command.fingerprint(), command.fingerprint_otherwise(provider.name())];
-    match existing.filter(|order| is_repeated(order, fingerprints, provider)) {
-        Some(order) => Ok(Created::Before(Box::new(order))),
+    let otherwise = provider.map(|provider| (provider, command.fingerprint_otherwise(provider)));
+    match existing {
         None => Err(refusal),
+        Some(order) if is_repeated(&order, command.fingerprint(), otherwise) => {
+            Ok(Created::Before(Box::new(order)))
+        }
+        Some(_) => Err(reused()),
     }
 }
 
