@@ -3,7 +3,7 @@
 
 use super::hash::{crockford, digest};
 use super::ids::{OrderId, ProviderName, UserMark};
-use super::money::Money;
+use super::money::{Currency, Money};
 use super::order::{Deposit, Order};
 use super::time::Timestamp;
 
@@ -93,6 +93,20 @@ impl Dust {
         let (units, scale) = text.split_once("e-")?;
         Some(Dust { units: units.parse().ok()?, scale: scale.parse().ok()? })
     }
+}
+
+/// A provider's `units` at `scale` decimals in `currency`, rounded down, and what that leaves; `None` if it does not
+/// fit.
+pub fn rounded_down(units: u128, scale: u32, currency: Currency) -> Option<(Money, Option<Dust>)> {
+    let exponent = currency.exponent();
+    let (minor, rest) = if scale >= exponent {
+        let divisor = 10u128.checked_pow(scale - exponent)?;
+        (units / divisor, units % divisor)
+    } else {
+        (units.checked_mul(10u128.checked_pow(exponent - scale)?)?, 0)
+    };
+    let money = Money::new(i128::try_from(minor).ok()?, currency);
+    Some((money, (rest > 0).then_some(Dust { units: rest, scale })))
 }
 
 /// One authentic statement of a provider.
@@ -185,5 +199,31 @@ impl Evidence {
             &amount,
         ];
         crockford(&digest("recharge/evidence/v1", &fields.map(str::as_bytes)), 26)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(units: u128, scale: u32, wanted: Option<(i128, u128)>) {
+        let found = rounded_down(units, scale, Currency::Usdt);
+        let found = found.map(|(money, dust)| (money.minor(), dust.map_or(0, |dust| dust.units)));
+        assert_eq!(found, wanted, "{units}e-{scale}");
+    }
+
+    #[test]
+    fn amounts_are_rounded_down_and_what_is_left_is_kept() {
+        check(12_345_678, 6, Some((12_345_678, 0)));
+        check(20_000_000_000_000_000_000, 18, Some((20_000_000, 0)));
+        check(25_000_000_250_000_000_000, 18, Some((25_000_000, 250_000_000_000)));
+        check(999_999_999_999, 18, Some((0, 999_999_999_999)));
+        check(5, 0, Some((5_000_000, 0)));
+        check(0, 18, Some((0, 0)));
+        check(10u128.pow(38) - 1, 38, Some((999_999, 10u128.pow(32) - 1)));
+        check(10u128.pow(38) - 1, 6, Some((10i128.pow(38) - 1, 0)));
+        check(10u128.pow(38) - 1, 5, None);
+        check(10u128.pow(38) - 1, 0, None);
     }
 }

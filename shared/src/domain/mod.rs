@@ -22,7 +22,7 @@ pub mod time;
 
 pub use apply::{Decision, ParkReason, apply};
 pub use command::CreateOrder;
-pub use evidence::{Dust, Evidence, EvidenceKind, Source};
+pub use evidence::{Dust, Evidence, EvidenceKind, Source, rounded_down};
 pub use explain::{ClientCan, Explanation, NextStep, ProviderSays, Situation};
 pub use ids::{
     IdempotencyKey, MerchantId, OrderId, OrderReference, ProviderName, ReviewId, TraceId, UserId,
@@ -30,7 +30,7 @@ pub use ids::{
 };
 pub use ledger::{Account, Entry, EntryKind};
 pub use merchant::{Merchant, UserAccess};
-pub use money::{Currency, Money, MoneyError};
+pub use money::{Currency, Money, MoneyError, decimal_units};
 pub use notice::{Notice, NoticeKind};
 pub use order::{Deposit, Order, Payment, PaymentFate, Transition};
 pub use policy::{AmountPolicy, Disposal, MerchantPolicy, Policy};

@@ -135,16 +135,10 @@ impl Money {
         rescale(self.minor, self.currency.exponent(), scale)
     }
 
-    /// From a plain decimal such as `10.5`: no sign, no exponent, no spaces; exact or refused.
+    /// From a plain decimal, see [`decimal_units`]; exact or refused.
     pub fn parse(text: &str, currency: Currency) -> Result<Money, MoneyError> {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) || text.len() > 40 {
-            return Err(MoneyError::Malformed);
-        }
-        let fraction = fraction.trim_end_matches('0');
-        let scale = u32::try_from(fraction.len()).map_err(|_| MoneyError::Overflow)?;
-        let units = format!("{whole}{fraction}").parse().map_err(|_| MoneyError::Overflow)?;
+        let (units, scale) = decimal_units(text)?;
+        let units = i128::try_from(units).map_err(|_| MoneyError::Overflow)?;
         Money::from_scaled(units, scale, currency)
     }
 
@@ -156,6 +150,19 @@ impl Money {
         let (whole, fraction) = text.split_at(text.len() - digits);
         if digits == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
     }
+}
+
+/// The units and their decimals of a plain decimal such as `10.5`: no sign, no exponent, no spaces.
+pub fn decimal_units(text: &str) -> Result<(u128, u32), MoneyError> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || text.len() > 40 {
+        return Err(MoneyError::Malformed);
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let scale = u32::try_from(fraction.len()).map_err(|_| MoneyError::Overflow)?;
+    let units = format!("{whole}{fraction}").parse().map_err(|_| MoneyError::Overflow)?;
+    Ok((units, scale))
 }
 
 fn rescale(units: i128, from: u32, to: u32) -> Result<i128, MoneyError> {

@@ -24,7 +24,7 @@ pub(super) struct Notice {
     pub(super) order_id: OrderId,
     pub(super) user_mark: UserMark,
     /// In the account's callback scale.
-    pub(super) amount: i128,
+    pub(super) amount: u128,
     pub(super) signed_at_secs: i64,
     /// `false` when a tolerated `status` says anything but 1.
     pub(super) means_paid: bool,
@@ -109,10 +109,11 @@ pub(super) fn read(settings: &Settings, fields: &Fields) -> Result<Notice, Refus
     }
     let amount: Option<i64> = digits(field("amount")?, 1..=15);
     let signed_at: Option<i64> = digits(field("t")?, 10..=10);
+    let amount = amount.and_then(|amount| u128::try_from(amount).ok());
     let order_id = OrderId::parse(field("orderid")?);
     let user_mark = UserMark::parse(field("localusermark")?);
     Ok(Notice {
-        amount: amount.map(i128::from).ok_or(Refusal::Malformed("amount is no plain integer"))?,
+        amount: amount.ok_or(Refusal::Malformed("amount is no plain integer"))?,
         signed_at_secs: signed_at.ok_or(Refusal::Malformed("t is no Unix time in seconds"))?,
         order_id: order_id.ok_or(Refusal::Malformed("orderid is none of ours"))?,
         user_mark: user_mark.ok_or(Refusal::Malformed("localusermark is none of ours"))?,

@@ -23,7 +23,7 @@ use crate::bug::{self, Bug};
 use crate::domain::evidence::bounded;
 use crate::domain::{
     Currency, Deposit, Evidence, EvidenceKind, Money, Order, OrderId, Policy, ProviderName, Source,
-    Timestamp, UserMark,
+    Timestamp, UserMark, rounded_down,
 };
 use crate::outbound::{Limits, Outbound, OutboundError};
 use crate::providers::{Accepted, Acknowledgement, Answer, Found, Provider, RawCallback, Refusal};
@@ -143,14 +143,14 @@ impl Trader {
             return Answer::Unknown("the answer speaks of another order".to_owned());
         }
         let amount = queried.amount.as_deref().unwrap_or("");
-        let kind = if query.paid.contains(&queried.state) {
+        let (kind, dust) = if query.paid.contains(&queried.state) {
             match wire::queried_amount(amount, query.amount_scale, self.currency) {
-                Some(money) => EvidenceKind::Paid(money),
+                Some((money, dust)) => (EvidenceKind::Paid(money), dust),
                 // Paid, and nobody knows how much: that is for a person to see.
-                None => EvidenceKind::Unrecognised,
+                None => (EvidenceKind::Unrecognised, None),
             }
         } else if query.failed.contains(&queried.state) {
-            EvidenceKind::Declined
+            (EvidenceKind::Declined, None)
         } else {
             let accepted = Accepted { transaction_id: queried.transaction_id };
             return Answer::Done(Found::Open(accepted));
@@ -163,6 +163,7 @@ impl Trader {
             format!("query:amount={amount}&localusermark={user}&orderid={order}&status={state}");
         let mut evidence = self.evidence((order.clone(), user_mark), kind, raw.as_bytes(), now);
         evidence.source = Source::Query;
+        evidence.dust = dust;
         evidence.raw = bounded(raw);
         Answer::Done(Found::Proof(Box::new(evidence)))
     }
@@ -318,13 +319,13 @@ impl Provider for Trader {
         }
         let stale = self.is_stale(notice.signed_at_secs, received_at)?;
         let scale = self.settings.callback_amount_scale;
-        let kind = match Money::from_scaled(notice.amount, scale, self.currency) {
-            Ok(money) if notice.means_paid => EvidenceKind::Paid(money),
-            _ => EvidenceKind::Unrecognised,
+        let (kind, dust) = match rounded_down(notice.amount, scale, self.currency) {
+            Some((money, dust)) if notice.means_paid => (EvidenceKind::Paid(money), dust),
+            _ => (EvidenceKind::Unrecognised, None),
         };
         let whose = (notice.order_id, notice.user_mark);
         let mut evidence = self.evidence(whose, kind, body, received_at);
-        evidence.stale = stale;
+        (evidence.stale, evidence.dust) = (stale, dust);
         let pairs: Vec<String> =
             fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
         evidence.raw = bounded(pairs.join("&"));

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::order::Birth;
-use crate::domain::{CreateOrder, IdempotencyKey, MerchantId, TraceId, UserId};
+use crate::domain::{CreateOrder, Dust, IdempotencyKey, MerchantId, TraceId, UserId};
 use crate::outbound::OutboundError;
 use crate::providers::testing::Keys;
 
@@ -234,6 +234,22 @@ async fn a_tolerated_status_other_than_one_is_no_payment() {
 }
 
 #[tokio::test]
+async fn an_amount_finer_than_our_smallest_unit_is_rounded_down_and_the_rest_kept() {
+    let finer = bench_with(json!({"callback_amount_scale": 8}), true);
+    for (amount, minor, rest) in [
+        ("500000000", 5_000_000, None),
+        ("500000001", 5_000_000, Some(1)),
+        ("500000199", 5_000_001, Some(99)),
+        ("99", 0, Some(99)),
+    ] {
+        let form = callback(KEY, set("amount", amount));
+        let read = verify_as(&finer, FORM, form.as_bytes()).await.unwrap();
+        assert_eq!(read.kind, EvidenceKind::Paid(Money::new(minor, Currency::Usdt)), "{amount}");
+        assert_eq!(read.dust, rest.map(|units| Dust { units, scale: 8 }), "{amount}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_believed_while_the_key_cannot_be_read() {
     let bench = bench_with(json!({}), false);
     let form = callback(KEY, |_| {});
@@ -385,6 +401,25 @@ async fn a_query_proves_only_what_it_says_about_the_order_asked_for() {
     assert_eq!(failed.kind, EvidenceKind::Declined);
     let open = Accepted { transaction_id: Some("cz-01".to_owned()) };
     assert_eq!(query(json!({"status": 0})).await, Answer::Done(Found::Open(open)));
+    let scaled = async |scale: u32, amount: &str| {
+        let query = json!({"path": "/api/merchant/OrderList", "amount_scale": scale});
+        let bench = bench_with(json!({"query": query}), true);
+        let (order_id, mark) = (order.id.as_str(), mark());
+        let data = json!({
+            "orderid": order_id, "localusermark": mark.as_str(), "status": 1, "amount": amount,
+        });
+        let body = json!({"status": 1, "data": data}).to_string();
+        bench.script.answers.lock().unwrap().push_back(Ok((200, body)));
+        let Answer::Done(Found::Proof(paid)) = bench.trader.query(&order, NOW).await else {
+            panic!("paid")
+        };
+        (paid.kind, paid.dust)
+    };
+    let paid = |minor| EvidenceKind::Paid(Money::new(minor, Currency::Usdt));
+    let dust = |units, scale| Some(Dust { units, scale });
+    assert_eq!(scaled(0, "30.5").await, (paid(30_500_000), None));
+    assert_eq!(scaled(0, "30.50000019").await, (paid(30_500_000), dust(19, 8)));
+    assert_eq!(scaled(8, "3050000019").await, (paid(30_500_000), dust(19, 8)));
     for change in [
         json!({"orderid": "R0000000000000000000000000"}),
         json!({"localusermark": "42"}),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::settings::{AddressPattern, QuerySettings, RequestEncoding, Settings};
 use super::signing::{Fields, SIGN, sign};
-use crate::domain::{Currency, Deposit, Money};
+use crate::domain::{Currency, Deposit, Dust, Money, decimal_units, rounded_down};
 use crate::json::Strict;
 use crate::providers::{Accepted, Answer};
 
@@ -178,14 +178,20 @@ fn is_address(pattern: AddressPattern, text: &str) -> bool {
     }
 }
 
-/// A query's amount: whole units at `scale`, or a plain decimal number at scale 0.
-pub(super) fn queried_amount(text: &str, scale: u32, currency: Currency) -> Option<Money> {
+/// A query's amount: whole units at `scale`, or a plain decimal number at scale 0; rounded down, and what that
+/// leaves.
+pub(super) fn queried_amount(
+    text: &str,
+    scale: u32,
+    currency: Currency,
+) -> Option<(Money, Option<Dust>)> {
     if scale == 0 {
-        return Money::parse(text, currency).ok();
+        let (units, scale) = decimal_units(text).ok()?;
+        return rounded_down(units, scale, currency);
     }
     let plain = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let units = if plain { text.parse().ok()? } else { return None };
-    Money::from_scaled(units, scale, currency).ok()
+    rounded_down(units, scale, currency)
 }
 
 /// What the query says of an order, before anything is compared.
