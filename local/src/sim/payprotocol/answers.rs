@@ -133,7 +133,7 @@ impl SimPayProtocol {
         let state = self.lock();
         let id = query.get("rechargeId").and_then(|id| id.parse::<i32>().ok());
         let found = id.and_then(|id| Some((id, state.recharges.get(&id)?)));
-        let Some((id, recharge)) = found else { return refuse(500, "recharge not found") };
+        let Some((id, recharge)) = found else { return refuse(404, "recharge not found") };
         let mut said = said(id, recharge, state.mode);
         if state.mode == Mode::WrongAmount {
             said["rechargeAmount"] = format!("{}0", recharge.units).into();
@@ -172,7 +172,7 @@ impl SimPayProtocol {
         let id = query.get("rechargeId").and_then(|id| id.parse::<i32>().ok());
         let answer = self.change(|state| {
             let found = id.and_then(|id| Some((id, state.recharges.get_mut(&id)?)));
-            let Some((id, recharge)) = found else { return refuse(500, "recharge not found") };
+            let Some((id, recharge)) = found else { return refuse(404, "recharge not found") };
             recharge.again = true;
             state.touched.insert(Row::Recharge(id));
             data(&Value::Null)

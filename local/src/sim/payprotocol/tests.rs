@@ -126,7 +126,7 @@ async fn the_list_is_filtered_and_paged() {
     assert_eq!(ids("endTime=1799999999").await, (Some(0), vec![]));
     assert_eq!(ids("orderStatus=2").await, (Some(0), vec![]));
     assert_eq!(ids("uuid=U-1&chainId=136&page=1").await.0, Some(3));
-    assert_eq!(get(&provider, "/recharge/detail?rechargeId=1").await["code"], 500);
+    assert_eq!(get(&provider, "/recharge/detail?rechargeId=1").await["code"], 404);
     let detail = get(&provider, "/recharge/detail?rechargeId=900001").await;
     assert_eq!(detail["data"]["rechargeAmount"], "12500000");
     assert_eq!(detail["data"]["createTime"], "2027-01-15 16:00:00");

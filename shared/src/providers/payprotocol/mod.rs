@@ -98,7 +98,7 @@ impl PayProtocol {
     async fn user_detail(&self, user: &UserMark, now: Timestamp) -> Answer<Vec<Deposit>> {
         let query = [(self.settings.uuid_parameter.as_str(), user.as_str())];
         let reply = self.call(Call::get("user_detail", "/user/detail", &query), now).await;
-        match reply.one(&self.settings) {
+        match reply.one(|code| self.settings.means_no_user(code)) {
             Answer::Done(Some(members)) => wire::wallets(&self.settings, user, &members),
             Answer::Done(None) => Answer::Done(Vec::new()),
             Answer::Declined(why) => Answer::Declined(why),
@@ -112,10 +112,11 @@ impl PayProtocol {
         let text = id.to_string();
         let query = [("rechargeId", text.as_str())];
         let reply = self.call(Call::get("recharge_detail", "/recharge/detail", &query), now).await;
-        let members: Map<String, Value> = match reply.one(&self.settings) {
-            Answer::Done(Some(members)) => members,
-            other => return other.map(|_| None),
-        };
+        let members: Map<String, Value> =
+            match reply.one(|code| self.settings.means_no_recharge(code)) {
+                Answer::Done(Some(members)) => members,
+                other => return other.map(|_| None),
+            };
         match record::read(&members) {
             Ok(record) if record.id == id => {
                 let digest = record.digest();

@@ -62,8 +62,9 @@ pub struct Settings {
     /// The query parameter that names a user: the provider's pages disagree on its case.
     #[serde(default = "uuid_parameter")]
     pub uuid_parameter: String,
-    /// The codes that mean "no such user" and "no such recharge"; without it every code but 200 does, save
-    /// 401, 403 and 429.
+    /// The codes that mean "no such user" and "no such recharge". Without it every code but 200 means that the user
+    /// is not known, save 401, 403 and 429: one who is not there is met all the time. Of a recharge only 404 does: the
+    /// provider itself has told us of it, and "busy" shall not make it a matter for a person.
     #[serde(default)]
     pub not_found_codes: Option<Vec<i64>>,
     /// What is credited; anything else is left to a person.
@@ -168,11 +169,19 @@ impl Settings {
         listed.map(|listed| listed.network.as_str())
     }
 
-    /// Whether a code of the provider's means that it does not know what was asked for.
-    pub(super) fn means_not_found(&self, code: i64) -> bool {
+    /// Whether a code of the provider's means that it does not know the user.
+    pub(super) fn means_no_user(&self, code: i64) -> bool {
         match &self.not_found_codes {
             Some(codes) => codes.contains(&code),
             None => is_about_the_matter(code),
+        }
+    }
+
+    /// Whether it means that it does not know the recharge.
+    pub(super) fn means_no_recharge(&self, code: i64) -> bool {
+        match &self.not_found_codes {
+            Some(codes) => codes.contains(&code),
+            None => code == 404,
         }
     }
 }

@@ -99,12 +99,13 @@ impl Reply {
         }
     }
 
-    /// The one thing that was asked for; `None` when the provider does not know it.
-    pub(super) fn one(self, settings: &Settings) -> Answer<Option<Map<String, Value>>> {
+    /// The one thing that was asked for; `None` when the provider does not know it, as it says with codes for which
+    /// `not_found` holds.
+    pub(super) fn one(self, not_found: impl Fn(i64) -> bool) -> Answer<Option<Map<String, Value>>> {
         match self {
             Reply::Data(Value::Object(members)) => Answer::Done(Some(members)),
             Reply::Data(Value::Null) => Answer::Done(None),
-            Reply::Refused(code, _) if settings.means_not_found(code) => Answer::Done(None),
+            Reply::Refused(code, _) if not_found(code) => Answer::Done(None),
             other => other.missing(),
         }
     }

@@ -191,8 +191,10 @@ async fn a_payment_is_confirmed_by_what_the_provider_says_of_it() {
     assert_eq!(kind(json!({"rechargeId": 900_002})).await, None, "another recharge");
     assert!(is_unknown(&confirmed(&recharge(&json!({"rechargeId": 900_002})), 200).await));
     assert!(is_unknown(&confirmed(&json!({"rechargeId": 900_001}), 200).await));
-    assert!(is_unknown(&confirmed(&json!(null), 403).await));
-    assert_eq!(confirmed(&json!(null), 500).await, Answer::Done(None));
+    for code in [401, 403, 429, 500, 10_404] {
+        assert!(is_unknown(&confirmed(&json!(null), code).await), "{code}");
+    }
+    assert_eq!(confirmed(&json!(null), 404).await, Answer::Done(None));
     assert_eq!(confirmed(&json!(null), 200).await, Answer::Done(None));
 }
 
