@@ -12,8 +12,9 @@ use recharge_shared::app::resolve::resolve as resolve_as_worker;
 use recharge_shared::app::settle::{Context, Policies};
 use recharge_shared::domain::{
     AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy, Mode,
-    Money, OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId,
+    Money, OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId, UserMark,
 };
+use recharge_shared::providers::Answer;
 use recharge_shared::queue::{ResolutionMessage, SettlementMessage, SettlementQueue};
 use recharge_shared::store::Store;
 use recharge_tests::world::simulate;
@@ -831,6 +832,54 @@ fn a_statement_that_contradicts_a_payment_takes_nothing_from_its_order() {
         resolve(&world, "admin", &first, &credit_order(&order)).await;
         assert_eq!(balance(&world, "u_1"), 4_000_000);
     });
+}
+
+#[test]
+fn a_deposit_of_which_something_else_is_said_is_for_a_person_and_credited_once() {
+    type Change = fn(&mut Evidence);
+    let changes: [(Change, &str, bool); 4] = [
+        (|said| said.transaction_id = Some("ff".to_owned()), "amount_conflict", false),
+        (|said| said.deposit.as_mut().unwrap().address.push('x'), "amount_conflict", true),
+        (|said| said.deposit.as_mut().unwrap().network.push('x'), "amount_conflict", true),
+        (
+            |said| said.user_mark = UserMark::parse("M0000000000000000000000000"),
+            "wrong_user",
+            false,
+        ),
+    ];
+    for (change, why, is_known) in changes {
+        simulate(1, async || {
+            let world = World::new().await;
+            let path = "/users/u_1/deposit-addresses";
+            let body = json!({"paymentMethod": PAYPROTOCOL}).to_string();
+            let made = world.send(&world.signed(("POST", path), &body, "")).await;
+            let address = made.json["addresses"][0]["address"].as_str().unwrap().to_owned();
+            let _ = world.deposit(&address, "25");
+            let providers = &world.stack.functions.webhook.providers;
+            let provider = providers.get(ProviderName::parse(PAYPROTOCOL).as_ref()).unwrap();
+            let now = Timestamp::from_millis(world.clock().now_ms());
+            let Answer::Done(mut listed) = provider.list(Timestamp::EPOCH, now, now).await else {
+                panic!("listed")
+            };
+            let first = listed.pop().unwrap();
+            assert!(first.transaction_id.is_some());
+            let mut second = first.clone();
+            change(&mut second);
+            let trace = || TraceId::parse("test").unwrap();
+            arrive(&world, &SettlementMessage { trace: trace(), evidence: first.clone() }).await;
+            assert_eq!(balance(&world, "u_1"), 25_000_000);
+            let known = store(&world).known_statements(&[first, second.clone()]).await.unwrap();
+            assert_eq!((known[0].booked, known[1].booked), (true, is_known), "{why}");
+            for _ in 0..2 {
+                let message = SettlementMessage { trace: trace(), evidence: second.clone() };
+                arrive(&world, &message).await;
+            }
+            assert_eq!(only_review(&world).await["why"], why);
+            assert_eq!(balance(&world, "u_1"), 25_000_000);
+            assert!(store(&world).known_statements(&[second]).await.unwrap()[0].parked);
+            sound(&world).await;
+        });
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a decision about an order must keep, written down once more and not read from the code that decides.
 
 use recharge_shared::domain::{
-    Decision, Entry, Evidence, EvidenceKind, Order, OrderState, ParkReason, PaymentFate, Source,
-    UserMark,
+    Decision, Entry, Evidence, EvidenceKind, Order, OrderId, OrderState, ParkReason, PaymentFate,
+    Source, UserMark,
 };
 
 use OrderState::{Cancelled, Created, Expired, Failed, Pending, Review, Success};
@@ -53,7 +53,17 @@ pub fn at_the_door(order: &Order, evidence: &Evidence) -> Option<ParkReason> {
         EvidenceKind::Paid(money) if money.minor() <= 0 => Some(ParkReason::NothingReceived),
         EvidenceKind::Paid(money) => {
             let known = order.payments.iter().find(|known| known.id == evidence.payment_id);
-            let conflicts = known.is_some_and(|known| known.amount != money);
+            let other_transaction = |id: &Option<String>| {
+                id.is_some() && evidence.transaction_id.is_some() && *id != evidence.transaction_id
+            };
+            let of_payment =
+                OrderId::of_payment(&evidence.provider, &evidence.account, &evidence.payment_id);
+            let other_address = order.id == of_payment
+                && evidence.deposit.is_some()
+                && evidence.deposit != order.deposit;
+            let conflicts = known.is_some_and(|known| {
+                known.amount != money || other_transaction(&known.transaction_id) || other_address
+            });
             conflicts.then_some(ParkReason::AmountConflict)
         }
         EvidenceKind::Declined | EvidenceKind::TimedOut => None,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::bug::{self, Bug};
 use crate::clock::Clock;
-use crate::domain::apply::{Birth, deposit};
+use crate::domain::apply::{Birth, contradicts, deposit};
 use crate::domain::{
     Decision, Entry, Evidence, EvidenceKind, MerchantId, Mode, Money, Order, OrderId, OrderState,
     ParkReason, PaymentFate, Policy, ProviderName, Review, Source, Timestamp, TraceId, apply,
@@ -414,10 +414,10 @@ async fn booked_with(store: &Store, evidence: &Evidence) -> Result<Option<Order>
     }
 }
 
-/// Whether `order` has the payment with the amount that `evidence` says.
+/// Whether `order` has the payment as `evidence` says it.
 fn says_the_same(order: &Order, evidence: &Evidence) -> bool {
     match (evidence.kind, order.payment(&evidence.payment_id)) {
-        (EvidenceKind::Paid(said), Some(payment)) => said == payment.amount,
+        (EvidenceKind::Paid(_), Some(payment)) => !contradicts(order, payment, evidence),
         (EvidenceKind::Paid(_), None) => false,
         _ => true,
     }

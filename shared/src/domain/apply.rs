@@ -30,7 +30,7 @@ pub enum ParkReason {
     WrongCurrency,
     /// Nothing, or less than nothing, arrived.
     NothingReceived,
-    /// The same payment, now with another amount.
+    /// The same payment, now with another amount, transaction or address.
     AmountConflict,
     /// Another payment for an order that was paid already.
     SecondPayment,
@@ -298,7 +298,7 @@ fn paid(
     let by_hand = evidence.source == Source::Operator;
     if let Some(known) = order.payment(&evidence.payment_id) {
         return match known.fate {
-            _ if known.amount != received => Decision::Park(ParkReason::AmountConflict),
+            _ if contradicts(order, known, evidence) => Decision::Park(ParkReason::AmountConflict),
             PaymentFate::Review if by_hand => credit_review(order, evidence, now),
             PaymentFate::Aside if by_hand => elsewhere(order, evidence, received, now),
             _ => Decision::AlreadyDone,
@@ -322,6 +322,25 @@ fn paid(
         | OrderState::Cancelled
         | OrderState::Expired => first_or_next(order, evidence, received, (policy, now)),
     }
+}
+
+/// Whether the evidence says otherwise of a payment than what was said before: another amount, another transaction or,
+/// of the order that the payment has made, another address.
+pub fn contradicts(order: &Order, known: &Payment, evidence: &Evidence) -> bool {
+    let (provider, account) = (&evidence.provider, &evidence.account);
+    let made_it = order.id == OrderId::of_payment(provider, account, &known.id);
+    let elsewhere = evidence.deposit.is_some() && evidence.deposit != order.deposit;
+    let ids = (known.transaction_id.as_deref(), evidence.transaction_id.as_deref());
+    matches!(evidence.kind, EvidenceKind::Paid(received) if known.amount != received)
+        || are_two_transactions(ids)
+        || (made_it && elsewhere)
+}
+
+/// Whether both are there and name two transactions; hexadecimal digits are the same in either case, with `0x` and
+/// without.
+pub fn are_two_transactions((one, other): (Option<&str>, Option<&str>)) -> bool {
+    let bare = |id: &str| id.strip_prefix("0x").unwrap_or(id).to_ascii_lowercase();
+    matches!((one, other), (Some(one), Some(other)) if bare(one) != bare(other))
 }
 
 /// What the sum of all payments so far comes to.
@@ -732,6 +751,17 @@ mod tests {
         assert_eq!(again(&paid(500)), "done");
         assert_eq!(again(&Evidence { stale: true, ..paid(500) }), "done");
         assert_eq!(again(&paid(900)), "parked:amount_conflict");
+        let named = |id: &str| Evidence { transaction_id: Some(id.to_owned()), ..paid(500) };
+        assert_eq!(again(&named("0xAB")), "done", "nothing was said of it before");
+        let Decision::Settle { order: named_before, .. } =
+            apply(&order(OrderState::Pending), &named("0xAB"), EXACT, NOW)
+        else {
+            panic!("settles")
+        };
+        for (id, wanted) in [("ab", "done"), ("0xaB", "done"), ("0xac", "parked:amount_conflict")] {
+            assert_eq!(told(&apply(&named_before, &named(id), EXACT, NOW)), wanted, "{id}");
+        }
+        assert_eq!(told(&apply(&named_before, &paid(500), EXACT, NOW)), "done");
         let second = Evidence { payment_id: "other".to_owned(), ..paid(500) };
         assert_eq!(again(&second), "SUCCESS paid_exact 500 500 noted:second_payment");
         assert_eq!(again(&evidence(EvidenceKind::Declined)), "parked:declined_late");

@@ -1,7 +1,7 @@
 //! Reviews: statements that were put aside, and what people decide about them. A decision above a threshold
 //! takes two people; carried out it is by the settlement worker alone.
 
-use super::apply::{ParkReason, goes_with_order};
+use super::apply::{ParkReason, contradicts, goes_with_order};
 use super::evidence::{Evidence, EvidenceKind};
 use super::ids::{MerchantId, OrderId, ReviewId, UserId};
 use super::money::Money;
@@ -187,8 +187,11 @@ impl Review {
         let own = &self.evidence.payment_id;
         let of_order = self.why == ParkReason::Incomplete;
         let known = meant_for.and_then(|order| order.payment(own)).filter(|_| !of_order);
-        if known.is_some_and(|payment| Some(payment.amount) != self.amount) {
-            return Some("the payment is known with another amount");
+        let contradicted = meant_for.zip(known).is_some_and(|(order, payment)| {
+            Some(payment.amount) != self.amount || contradicts(order, payment, &self.evidence)
+        });
+        if contradicted {
+            return Some("the payment is known with another amount, transaction or address");
         }
         if known.is_some_and(|payment| payment.fate == PaymentFate::Refused) {
             return Some("the payment was refused with its order");

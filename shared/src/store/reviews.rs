@@ -17,7 +17,7 @@ use super::row::{
 use super::settlement::payment_pk;
 use super::users::row_at;
 use super::{Store, StoreError, Written};
-use crate::domain::apply::ParkReason;
+use crate::domain::apply::{ParkReason, are_two_transactions};
 use crate::domain::{
     Action, Currency, Deposit, Dust, Evidence, EvidenceKind, MerchantId, Money, OrderId,
     ProviderName, Review, Ruling, Source, Timestamp, UserId, UserMark,
@@ -150,7 +150,8 @@ impl Store {
             while !wanted.is_empty() {
                 let asked = KeysAndAttributes::builder()
                     .set_keys(Some(wanted))
-                    .projection_expression("pk, amount, held")
+                    .projection_expression("pk, amount, held, transactionId, merchant, #user")
+                    .expression_attribute_names("#user", "user")
                     .build()
                     .map_err(|_| StoreError::Damaged("no keys".to_owned()))?;
                 let request = self.client.batch_get_item().request_items(&self.table, asked);
@@ -170,12 +171,14 @@ impl Store {
         }
         let is_known = |evidence: &Evidence| {
             let [payment, parked] = keys(evidence);
-            // The same payment with another amount is not known: a person has to see it.
+            // The same payment with another amount, transaction or user is not known: a person has to see it.
             let booked = found.get(&payment).is_some_and(|row| {
                 let amount = number::<i128>(row, "amount").ok();
                 row.contains_key("held")
                     || match evidence.kind {
-                        EvidenceKind::Paid(money) => amount == Some(money.minor()),
+                        EvidenceKind::Paid(money) => {
+                            amount == Some(money.minor()) && !is_of_another(row, evidence)
+                        }
                         _ => false,
                     }
             });
@@ -272,6 +275,7 @@ impl Store {
         after: Option<DuePosition>,
     ) -> Result<DuePage<ReviewId>, StoreError> {
         let due = |row: &Row| parsed(row, "pk", |pk| ReviewId::parse(pk.strip_prefix("K#")?));
+        let bounds = (Timestamp::EPOCH, bounds.0, bounds.1);
         self.due_page(DUE.to_owned(), bounds, after, due).await
     }
 
@@ -327,6 +331,16 @@ impl Store {
 }
 
 /// That the review stands as it was read, decision and all, and that no order has come to wait for it since.
+/// Whether a payment's row names another transaction, or another user, than the statement about it.
+fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
+    let ids = (optional_text(row, "transactionId"), evidence.transaction_id.as_deref());
+    let merchant = optional_text(row, "merchant").and_then(MerchantId::parse);
+    let user = optional_text(row, "user").and_then(UserId::parse);
+    let mark = merchant.zip(user).map(|(merchant, user)| UserMark::derive(&merchant, &user));
+    let marks = mark.as_ref().zip(evidence.user_mark.as_ref());
+    are_two_transactions(ids) || marks.is_some_and(|(booked, named)| booked != named)
+}
+
 fn as_read(before: &Review, values: &mut Row) -> String {
     let mut condition = match before.state {
         ReviewState::Open => "(attribute_not_exists(#state) OR #state = :was)",

@@ -154,7 +154,7 @@ word!(
              - `unknown_order`, `unknown_address`: about an order, or to an address, that is nobody's here.\n\
              - `wrong_account`, `wrong_user`, `wrong_currency`: the order's is another.\n\
              - `nothing_received`: nothing, or less than nothing, has arrived.\n\
-             - `amount_conflict`: the same payment, now with another amount.\n\
+             - `amount_conflict`: the same payment, now with another amount, transaction or address.\n\
              - `amount_mismatch`: less or more than was asked for, and the rules want a person.\n\
              - `second_payment`, `late`: another payment, or one after the end, and the rules want a person.\n\
              - `under_review`: the order waits for a person; so does this.\n\
