@@ -3,20 +3,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
-use recharge_local::functions::Functions;
+use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::Mode;
 use recharge_shared::domain::{
     AmountPolicy, Merchant, MerchantId, MerchantPolicy, ProviderName, Timestamp,
 };
+use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::store::{Store, Written};
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::{Value, json};
 
 const MINOR: i64 = 5_000_000;
+/// The simulated provider's number of the first payment.
+const FIRST_RECHARGE: u64 = 900_001;
 
 async fn create(world: &World, key: &str) -> String {
     let created = world.create("u_1", MINOR, key).await;
@@ -234,31 +242,88 @@ fn a_list_is_read_on_by_days_a_run_and_looked_back_at() {
 
 #[test]
 fn a_list_that_is_too_long_to_be_read_in_one_run_is_read_by_and_by() {
+    for answers_after_ms in [2_500, 4_200, 4_800] {
+        simulate(1, async || read_by_and_by(answers_after_ms).await);
+    }
+}
+
+async fn read_by_and_by(answers_after_ms: u64) {
+    let world = World::new().await;
+    let address = address(&world).await;
+    world.stack.poll().await.unwrap();
+    // The provider was away from here, callbacks and all: a deposit every fifteen seconds.
+    for _ in 0..240 {
+        let _ = world.deposit(&address, "1");
+        world.pass(15).await;
+    }
+    // Ten records on a page: an hour of them takes a minute and more, twice as long as a run reads.
+    world.payprotocol.set_page_size_max(10);
+    let slow =
+        move |call: &Call| if call.service == Service::Provider { answers_after_ms } else { 0 };
+    let mut runs = 0;
+    while world.books().orders.len() < 240 && runs < 30 {
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let started = world.clock().now_ms();
+        poll(&world.instance(&faults, 1)).await;
+        let took = world.clock().now_ms() - started;
+        assert!(took < 50_000, "{took} ms");
+        runs += 1;
+        world.settle().await;
+        world.pass(60).await;
+    }
+    assert_eq!(world.books().orders.len(), 240, "{answers_after_ms} ms: after {runs} runs");
+    assert_eq!(world.books().violations(), Vec::<String>::new());
+}
+
+/// A provider whose lists name nobody for the first payments.
+#[derive(Debug)]
+struct Nameless {
+    inner: Arc<dyn Outbound>,
+    payments: usize,
+}
+
+#[async_trait]
+impl Outbound for Nameless {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let answered = self.inner.send(request, limits).await?;
+        let mut answer: Value = serde_json::from_slice(answered.body()).unwrap();
+        let listed = answer.pointer_mut("/data/list").and_then(Value::as_array_mut);
+        for record in listed.into_iter().flatten() {
+            let number = record["rechargeId"].as_u64().unwrap() - FIRST_RECHARGE;
+            if number < self.payments as u64 {
+                record["uuid"] = json!("");
+            }
+        }
+        Ok(Response::new(Bytes::from(answer.to_string())))
+    }
+}
+
+#[test]
+fn records_that_nobody_can_read_do_not_hide_what_came_later() {
     simulate(1, async || {
         let world = World::new().await;
         let address = address(&world).await;
         world.stack.poll().await.unwrap();
-        // The provider was away from here, callbacks and all: a deposit every fifteen seconds.
-        for _ in 0..240 {
+        let payments = 4;
+        for _ in 0..payments {
             let _ = world.deposit(&address, "1");
-            world.pass(15).await;
         }
-        // Ten records on a page: an hour of them takes a minute, twice as long as a run reads.
-        world.payprotocol.set_page_size_max(10);
-        let slow = |call: &Call| if call.service == Service::Provider { 2_500 } else { 0 };
-        let mut runs = 0;
-        while world.books().orders.len() < 240 && runs < 15 {
-            let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
-            let started = world.clock().now_ms();
-            poll(&world.instance(&faults, 1)).await;
-            let took = world.clock().now_ms() - started;
-            assert!(took < 50_000, "{took} ms");
-            runs += 1;
-            world.settle().await;
-            world.pass(60).await;
+        world.pass(1_800).await;
+        for _ in 0..payments {
+            let _ = world.deposit(&address, "1");
         }
-        assert_eq!(world.books().orders.len(), 240, "after {runs} runs");
-        assert_eq!(world.books().violations(), Vec::<String>::new());
+        world.pass(1_800).await;
+        let inner = world.stack.ground.outbound.clone();
+        let outbound = Arc::new(Nameless { inner, payments });
+        let nameless = Functions::new(&Ground { outbound, ..world.stack.ground.clone() }).unwrap();
+        let report = poll(&nameless).await;
+        assert_eq!(report["evidence"], json!(2 * payments), "those that name nobody are put aside");
+        world.settle().await;
+        assert_eq!(world.books().orders.len(), payments);
     });
 }
 

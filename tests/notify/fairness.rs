@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use recharge_local::aws::faults::Faults;
 use recharge_local::call::{API_KEYS, ApiKey};
 use recharge_local::sim::receiver::Manner;
@@ -94,6 +95,49 @@ fn a_merchant_of_many_slow_receivers_does_not_hold_up_another_merchant() {
             assert!(took.as_secs() < 40, "{manner:?}: {took:?}");
         });
     }
+}
+
+/// So many copies of an order's notice, all of which have been due for hours.
+async fn many_like(world: &World, order: &str, count: u64) {
+    let aws = &world.stack.ground.aws;
+    let (client, table) = (aws.dynamodb(aws.http_client(), 3), &world.stack.names.table);
+    let text = |text: String| AttributeValue::S(text);
+    let get = client.get_item().table_name(table).key("pk", text(format!("N#{order}")));
+    let read = get.key("sk", text("00001".to_owned())).send().await.unwrap();
+    let row = read.item.unwrap();
+    let now = u64::try_from(world.clock().now_ms()).unwrap();
+    let copy = |number: u64| {
+        let mut row = row.clone();
+        row.insert("pk".to_owned(), text(format!("N#R{number:025}")));
+        row.insert("dueShard".to_owned(), text(format!("!notice#{}", number % 4)));
+        let due_at = now - 36_000_000 + number * 500;
+        row.insert("dueAt".to_owned(), AttributeValue::N(due_at.to_string()));
+        let put = PutRequest::builder().set_item(Some(row)).build().unwrap();
+        WriteRequest::builder().put_request(put).build()
+    };
+    for first in (0..count).step_by(25) {
+        let copies = (first..count.min(first + 25)).map(copy).collect();
+        let written = client.batch_write_item().request_items(table, copies).send().await.unwrap();
+        assert!(written.unprocessed_items.is_none_or(|left| left.is_empty()));
+    }
+}
+
+#[test]
+fn a_backlog_that_is_longer_than_what_a_run_reads_hides_nobodys_notices() {
+    simulate(1, async || {
+        let world = World::new().await;
+        two_merchants(&world).await;
+        world.receiver.set("https://", Manner::Answers(500, String::new()));
+        let dead = withdrawn(&world, API_KEYS[0], "dead", "https://dead.example/").await;
+        world.notify().await;
+        many_like(&world, &dead, 40_800).await;
+        let healthy = withdrawn(&world, API_KEYS[1], "healthy", HEALTHY_URL).await;
+        world.notify().await;
+        world.receiver.set(HEALTHY_URL, Manner::Answers(200, String::new()));
+        let took = until_heard(&world, &healthy, 2).await;
+        println!("behind 40800 due notices of another merchant: {} s", took.as_secs());
+        assert!(took.as_secs() < 240, "{took:?}");
+    });
 }
 
 async fn a_thousand_paid(world: &World) {

@@ -237,7 +237,9 @@ async fn notices(store: &Store, steps: &mut Steps) {
     steps.note("tried", store.record_attempt(&notice, Some(&attempt), retrying).await.unwrap());
     let mut found = Vec::new();
     for shard in 0..4 {
-        found.extend(store.due_notices(shard, (NOW, 10), None).await.unwrap().found);
+        found.extend(
+            store.due_notices(shard, (Timestamp::EPOCH, NOW, 10), None).await.unwrap().found,
+        );
     }
     steps.note("due", found.len());
     let next = NOW.plus(Duration::from_secs(60));

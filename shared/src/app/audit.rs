@@ -127,7 +127,7 @@ fn is_asked_about(order: &Order, now: Timestamp) -> bool {
         && !order.payments.iter().any(made)
 }
 
-/// Whether the order's provider knows a payment of it; also when it cannot be asked, or does not answer.
+/// Whether the order's provider knows a payment of it; also when it cannot be asked, or gives no answer that can be read.
 async fn is_on_record(providers: &Providers, order: &Order, now: Timestamp) -> bool {
     let provider = providers.get(Some(&order.provider));
     let asked = provider.filter(|found| found.can_query() && found.account() == order.account);

@@ -1,6 +1,7 @@
 //! Handing due notices to the queue, fairly: every merchant gets its turn before another gets a second one,
 //! and of a merchant every host, so that a dead receiver with a thousand notices does not hold up a healthy one
-//! with one, however many names it goes by.
+//! with one, however many names it goes by. Where more are due than one run reads, what has come due lately is read as
+//! well: a backlog hides nobody's next attempt.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,8 +28,14 @@ const PER_MERCHANT_MAX: usize = 200;
 /// Entries of the index that are read at once.
 const PAGE: i32 = 1_000;
 
-/// Pages of one shard that a run looks at.
+/// Pages of one shard that a run looks at, from those on that have waited longest.
 const PAGES_MAX: usize = 10;
+
+/// Those of them that it looks at beside, if there are more, of what has come due in the last minutes.
+const LATEST_PAGES_MAX: usize = 2;
+
+/// What counts as lately: several runs.
+const LATELY: Duration = Duration::from_secs(300);
 
 /// Notices that are handed over side by side.
 const SIDE_BY_SIDE: usize = 8;
@@ -77,19 +84,39 @@ async fn read(
     found: &mut Vec<DueNotice>,
 ) -> Result<u32, StoreError> {
     let until = now.plus(context.lookahead);
+    let (longest, more) =
+        pages(context, shard, (Timestamp::EPOCH, until), PAGES_MAX, found).await?;
+    if !more {
+        return Ok(longest);
+    }
+    tracing::warn!(shard, "more notices are due than one run looks at");
+    let read_until = found.last().map_or(Timestamp::EPOCH, |due| due.due_at);
+    let from = now.minus(LATELY).max(read_until.plus(Duration::from_millis(1))).min(until);
+    let (latest, _) = pages(context, shard, (from, until), LATEST_PAGES_MAX, found).await?;
+    Ok(longest + latest)
+}
+
+/// Adds what of a shard has come due in that time, at most so many pages; how many rows could not be read, and whether
+/// there are more.
+async fn pages(
+    context: Context<'_>,
+    shard: u32,
+    (from, until): (Timestamp, Timestamp),
+    most: usize,
+    found: &mut Vec<DueNotice>,
+) -> Result<(u32, bool), StoreError> {
     let mut after = None;
     let mut unreadable = 0;
-    for _ in 0..PAGES_MAX {
-        let page = context.store.due_notices(shard, (until, PAGE), after).await?;
+    for _ in 0..most {
+        let page = context.store.due_notices(shard, (from, until, PAGE), after).await?;
         found.extend(page.found);
         unreadable += page.unreadable;
         after = page.next;
         if after.is_none() {
-            return Ok(unreadable);
+            return Ok((unreadable, false));
         }
     }
-    tracing::warn!(shard, "more notices are due than one run looks at");
-    Ok(unreadable)
+    Ok((unreadable, true))
 }
 
 /// Those that are handed over, in turn by merchant, and of each by destination: first the one that has waited

@@ -78,6 +78,8 @@ pub enum Outcome {
     AlreadyDone,
     /// No such notice was committed.
     Unknown,
+    /// Not tried for the receiver's sake, and the message is all that knows of it: it has to come again.
+    LeftAlone,
 }
 
 /// Tries one notice once.
@@ -227,8 +229,7 @@ async fn put_off(
 ) -> Result<Outcome, StoreError> {
     let pause = pause_after(1, &notice.id(), None).filter(|_| matches!(try_, Try::Planned(_)));
     let Some(pause) = pause else {
-        // The message is all that knows of it: it comes again.
-        return Err(StoreError::Busy("the receiver does not answer".to_owned()));
+        return Ok(Outcome::LeftAlone);
     };
     let (state, due_at) = (NoticeState::Retrying, Some(now.plus(pause)));
     let destination = destination(&notice.order.merchant, url);

@@ -396,7 +396,7 @@ impl Run<'_> {
             EvidenceKind::Paid(amount) => Some(amount),
             _ => None,
         };
-        // Put aside once, however often it is said; it settles nothing. Before that the callback has its time.
+        // Put aside once, however often the same is said; it settles nothing. Before that the callback has its time.
         let unreadable = evidence.kind == EvidenceKind::Unrecognised;
         if unreadable && now < order.expires_at {
             return Said::Unknown;
@@ -413,7 +413,12 @@ impl Run<'_> {
         match self.context.queue.send(&message).await {
             Ok(()) => {
                 report.evidence += 1;
-                if unreadable { Said::Unknown } else { Said::Proof }
+                match (unreadable, order.state.is_open()) {
+                    (false, _) => Said::Proof,
+                    (true, true) => Said::Unknown,
+                    // It is put aside by now: no look is the last one only when it can be read.
+                    (true, false) => Said::Nothing,
+                }
             }
             // The order comes due again, and the provider will say the same.
             Err(error) => {

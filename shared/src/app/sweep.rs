@@ -20,16 +20,14 @@ const OVERLAP: Duration = Duration::from_secs(300);
 const WINDOW_FIRST: Duration = Duration::from_secs(600);
 /// The longest window that is asked for at once.
 const WINDOW_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// The shortest one that is tried for want of time.
+/// What a run goes on with when a window was not read in its time: what comes up between two runs.
 const WINDOW_MIN: Duration = Duration::from_secs(60);
-/// By how much a window is cut down that was not read in its time; more than the time is meanwhile.
-const CUT: u32 = 4;
 /// The most windows that one run reads on: almost thirteen days. After a longer pause the next run goes on.
 const WINDOWS_MAX: usize = 56;
 /// How far back the first sweep of an account begins: its addresses were given out by this deployment.
 const FIRST_LOOK_BACK: Duration = Duration::from_secs(3_600);
 /// How long ago a window ends that is read again, so that each moment is read once more after an hour, a
-/// day and three.
+/// day and three, where the time is enough for it.
 const LOOK_BACKS: [Duration; 3] =
     [Duration::from_secs(3_600), Duration::from_secs(86_400), Duration::from_secs(3 * 86_400)];
 
@@ -70,6 +68,8 @@ enum Read {
     Slowly,
     /// Not all of it.
     Failed,
+    /// Nothing of it: the provider gave no list that could be used.
+    Unlisted,
     /// The time that it had was over before the list was read.
     TooLong,
 }
@@ -92,8 +92,7 @@ impl Sweep<'_> {
         let mut read = begin;
         let mut from = begin.minus(OVERLAP);
         let begun = from;
-        let mut windows = 0;
-        let mut longest = WINDOW_FIRST;
+        let (mut windows, mut longest, mut unlisted) = (0, WINDOW_FIRST, false);
         while from < now {
             windows += 1;
             if windows > WINDOWS_MAX || self.deadline <= Instant::now() {
@@ -101,16 +100,23 @@ impl Sweep<'_> {
                 return Ok(Swept { unfinished: true, ..swept });
             }
             let until = from.plus(longest).min(now);
-            match self.window(from, until, &mut swept).await? {
+            let half = self.deadline.saturating_duration_since(Instant::now()) / 2;
+            match self.window((from, until), half, &mut swept).await? {
                 Read::Quickly => longest = (longest * 2).min(WINDOW_MAX),
                 Read::Slowly => {}
-                Read::Failed => return Ok(swept),
-                Read::TooLong if longest <= WINDOW_MIN => return Ok(swept),
-                // A busy list, or a slow one: the same again would come to the same, in every run.
-                Read::TooLong => {
-                    longest = (longest / CUT).max(WINDOW_MIN);
+                // It may be the few records in it that cannot be read; among more they are put aside.
+                Read::Unlisted if until < now && !unlisted => {
+                    (longest, unlisted) = (WINDOW_MAX, true);
                     continue;
                 }
+                Read::Failed | Read::Unlisted => return Ok(swept),
+                // A busy list, or a slow one: the same again would come to the same, in every run. What was read
+                // before is left to the look-backs.
+                Read::TooLong if longest > WINDOW_MIN => {
+                    (longest, from) = (WINDOW_MIN, from.max(read));
+                    continue;
+                }
+                Read::TooLong => return Ok(Swept { unfinished: true, ..swept }),
             }
             // A clock that is behind takes nobody back.
             if until > read && !self.moved(Some(read), until).await? {
@@ -118,12 +124,16 @@ impl Sweep<'_> {
             }
             (from, read) = (until, read.max(until));
         }
-        for back in LOOK_BACKS {
-            let until = now.minus(back);
-            if until > begun || self.deadline <= Instant::now() {
+        // In turn: where time is left for one of them only, each is read every third minute.
+        let turn = now.secs().div_euclid(60).rem_euclid(3);
+        let (later, first) = LOOK_BACKS.split_at(usize::try_from(turn).unwrap_or(0));
+        for back in first.iter().chain(later) {
+            let until = now.minus(*back);
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if until > begun || left.is_zero() {
                 continue;
             }
-            self.window(until.minus(OVERLAP), until, &mut swept).await?;
+            self.window((until.minus(OVERLAP), until), left, &mut swept).await?;
         }
         Ok(swept)
     }
@@ -139,23 +149,22 @@ impl Sweep<'_> {
         Ok(written == Written::Now)
     }
 
-    /// Hands on what is new in one window. Its list has half of the time that is left.
+    /// Hands on what is new in one window, whose list has to be there `within` that time.
     async fn window(
         &self,
-        from: Timestamp,
-        until: Timestamp,
+        (from, until): (Timestamp, Timestamp),
+        within: Duration,
         swept: &mut Swept,
     ) -> Result<Read, StoreError> {
         let provider = self.provider.name().as_str();
-        let half = self.deadline.saturating_duration_since(Instant::now()) / 2;
         let begun = Instant::now();
         let list = self.provider.list(from, until, self.clock.now());
-        let listed: Vec<Evidence> = match timeout(half, list).await {
+        let listed: Vec<Evidence> = match timeout(within, list).await {
             Ok(Answer::Done(listed)) => listed,
             Ok(Answer::Declined(why) | Answer::Unknown(why)) => {
                 tracing::warn!(provider, why, "list not read");
                 swept.failed += 1;
-                return Ok(Read::Failed);
+                return Ok(Read::Unlisted);
             }
             Ok(Answer::NotSent) => {
                 tracing::warn!(provider, "list not reached");
@@ -169,7 +178,7 @@ impl Sweep<'_> {
                 return Ok(Read::TooLong);
             }
         };
-        let quickly = begun.elapsed() < half / 4;
+        let quickly = begun.elapsed() < within / 4;
         let known = self.store.known_statements(&listed).await?;
         let new = listed.into_iter().zip(known).filter(|(_, known)| !known.booked && !known.parked);
         for (evidence, _) in new {

@@ -72,7 +72,7 @@ pub enum Found {
     Nothing,
     /// The provider has it and waits for the payment.
     Open(Accepted),
-    /// Paid, or given up.
+    /// Paid, or given up; or paid in words that nobody knows.
     Proof(Box<Evidence>),
 }
 

@@ -24,18 +24,19 @@ pub struct DuePage<T> {
 pub struct DuePosition(Row);
 
 impl Store {
-    /// The rows of `shard` that are due by `until`, at most `limit`, after `after`.
+    /// The rows of `shard` that have come due between `from` and `until`, at most `limit`, after `after`.
     pub(super) async fn due_page<T>(
         &self,
         shard: String,
-        (until, limit): (Timestamp, i32),
+        (from, until, limit): (Timestamp, Timestamp, i32),
         after: Option<DuePosition>,
         read: impl Fn(&Row) -> Result<T, StoreError>,
     ) -> Result<DuePage<T>, StoreError> {
         let request = self.client.query().table_name(&self.table).index_name("due");
         let output = request
-            .key_condition_expression("dueShard = :shard AND dueAt <= :until")
+            .key_condition_expression("dueShard = :shard AND dueAt BETWEEN :from AND :until")
             .expression_attribute_values(":shard", s(shard))
+            .expression_attribute_values(":from", n(from.millis()))
             .expression_attribute_values(":until", n(until.millis()))
             .limit(limit)
             .set_exclusive_start_key(after.map(|DuePosition(start)| start))

@@ -74,7 +74,7 @@ pub struct Standing<'a> {
     pub state: NoticeState,
     /// When it is tried next.
     pub due_at: Option<Timestamp>,
-    /// The host that it goes to.
+    /// The merchant and the host that it goes to.
     pub destination: &'a str,
 }
 
@@ -116,7 +116,7 @@ pub struct DueNotice {
     pub sequence: u32,
     /// Since when.
     pub due_at: Timestamp,
-    /// The host that it goes to.
+    /// The merchant and the host that it goes to.
     pub destination: String,
 }
 
@@ -259,12 +259,12 @@ impl Store {
         }
     }
 
-    /// Notices that are due by `until` in one shard after `after`, those first that have waited longest;
-    /// at most `limit`.
+    /// Notices that have come due between `from` and `until` in one shard after `after`, those first that have waited
+    /// longest; at most `limit`.
     pub async fn due_notices(
         &self,
         shard_number: u32,
-        bounds: (Timestamp, i32),
+        bounds: (Timestamp, Timestamp, i32),
         after: Option<DuePosition>,
     ) -> Result<DuePage<DueNotice>, StoreError> {
         let due = |row: &Row| {

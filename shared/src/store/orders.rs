@@ -255,6 +255,7 @@ impl Store {
             let id = parsed(row, "pk", |pk| OrderId::parse(pk.strip_prefix("O#")?))?;
             Ok(Due { id, due_at: Timestamp::from_millis(number(row, "dueAt")?) })
         };
+        let bounds = (Timestamp::EPOCH, bounds.0, bounds.1);
         self.due_page(due_shard(provider, shard), bounds, after, due).await
     }
 

@@ -107,7 +107,11 @@ async fn what_is_paid_and_cannot_be_read_is_for_a_person() {
         ("providerTxnId", Value::Null),
     ] {
         let says = paid(|answer| answer[name] = value.clone());
-        let (first, again) = (query(&says).await, query(&says).await);
+        let elsewhen = paid(|answer| {
+            answer[name] = value.clone();
+            answer["asOf"] = json!("2026-01-01T00:00:00Z");
+        });
+        let (first, again) = (query(&says).await, query(&elsewhen).await);
         let Answer::Done(Found::Proof(found)) = first else { panic!("{name} {value}: {first:?}") };
         let Answer::Done(Found::Proof(again)) = again else { panic!("{name} {value}: {again:?}") };
         assert_eq!((found.kind, found.source), (EvidenceKind::Unrecognised, Source::Query));
