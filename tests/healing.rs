@@ -92,6 +92,14 @@ fn what_is_paid_and_cannot_be_read_is_for_a_person_once_the_callback_has_had_its
         world.let_pass(1_500).await;
         assert_eq!(reviews().await.len(), 1);
         assert_eq!(world.books().violations(), Vec::<String>::new());
+        // When its time is over nobody asks any more.
+        for _ in 0..20 {
+            world.pass(4 * 3_600).await;
+            world.stack.poll().await.unwrap();
+            world.settle().await;
+        }
+        assert_eq!(world.books().orders.iter().filter(|order| order.due).count(), 0);
+        assert_eq!(reviews().await.len(), 1);
     });
 }
 
@@ -112,6 +120,13 @@ fn a_secret_store_that_hangs_holds_up_nobody_who_has_read_the_keys() {
             let callback = world.callback(&world.pay(&order, None));
             let started = world.clock().now_ms();
             assert_eq!(world.send_to(&functions, &callback).await.text, "success");
+            took.push(world.clock().now_ms() - started);
+            let mut forged = callback.clone();
+            let sign = forged.body.windows(5).position(|five| five == b"sign=").unwrap() + 5;
+            forged.body[sign] = if forged.body[sign] == b'0' { b'1' } else { b'0' };
+            let started = world.clock().now_ms();
+            let refused = world.send_to(&functions, &forged).await.status;
+            assert!([401, 503].contains(&refused), "{refused}");
             took.push(world.clock().now_ms() - started);
             // The keys are believed for five minutes, and used for an hour.
             AWAY.store(true, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent};
 use recharge_shared::app::notify::{
-    Context, Deliver, Delivered, Notification, SPARED, merchant_of, notify,
+    Context, Deliver, Delivered, Notification, Outcome, SPARED, merchant_of, notify,
 };
 use recharge_shared::clock::Clock;
 use recharge_shared::metrics::{self, Metric, Metrics};
@@ -118,7 +118,7 @@ async fn heard(
     match notify(context, message).await {
         Ok(outcome) => {
             tracing::info!(order, ?outcome, "notification message for order {order}");
-            Ok(true)
+            Ok(outcome != Outcome::LeftAlone)
         }
         Err(StoreError::Busy(why)) => {
             metrics::add(Metric::Failures, (None, None), 1);

@@ -21,21 +21,33 @@ where
     lambda_runtime::run(service_fn(serve)).await
 }
 
+/// The longest path, and the longest query, that are read; the gateway itself takes less of both. An address of the
+/// request's type ends at 65,534 bytes, and a path may grow to three times its length there.
+const PART_BYTES_MAX: usize = 16 * 1024;
+
 /// An event that can be made a request of. A query may come as it was typed; the characters that no address
-/// may have are percent-encoded, as the client should have done: whoever signed another text is told so.
+/// may have are percent-encoded, as the client should have done: whoever signed another text is told so. What is longer
+/// than anything that is served is cut: nothing is found there, and no signature fits.
 pub fn tamed(mut event: LambdaRequest) -> LambdaRequest {
-    if let LambdaRequest::ApiGatewayV2(event) = &mut event
-        && let Some(query) = &mut event.raw_query_string
-        && !query.bytes().all(may_be_in_a_query)
+    let LambdaRequest::ApiGatewayV2(request) = &mut event else { return event };
+    // The gateway knows its own name; nothing depends on what the client calls it.
+    request.headers.remove("host");
+    request.headers.remove("x-forwarded-proto");
+    if let Some(path) = &mut request.raw_path {
+        path.truncate(path.floor_char_boundary(PART_BYTES_MAX));
+    }
+    if let Some(query) = &mut request.raw_query_string
+        && (query.len() > PART_BYTES_MAX || !query.bytes().all(may_be_in_a_query))
     {
-        let mut encoded = String::with_capacity(query.len() * 3);
-        for byte in query.bytes() {
+        let mut encoded = String::new();
+        for byte in query.bytes().take(PART_BYTES_MAX) {
             match may_be_in_a_query(byte) {
                 true => encoded.push(char::from(byte)),
                 // Writing to a text cannot fail.
                 false => drop(write!(encoded, "%{byte:02X}")),
             }
         }
+        encoded.truncate(PART_BYTES_MAX);
         *query = encoded;
     }
     event
@@ -51,9 +63,14 @@ mod tests {
     use super::*;
 
     fn request_of(query: &str) -> Request {
+        request("/recharges", query, &[("host", "api.example")])
+    }
+
+    fn request(path: &str, query: &str, headers: &[(&str, &str)]) -> Request {
+        let headers: std::collections::BTreeMap<_, _> = headers.iter().copied().collect();
         let event = serde_json::json!({
-            "version": "2.0", "routeKey": "$default", "rawPath": "/recharges",
-            "rawQueryString": query, "headers": {"host": "api.example"}, "isBase64Encoded": false,
+            "version": "2.0", "routeKey": "$default", "rawPath": path,
+            "rawQueryString": query, "headers": headers, "isBase64Encoded": false,
             "requestContext": {
                 "accountId": "1", "apiId": "a", "domainName": "api.example", "stage": "$default",
                 "http": {"method": "GET", "path": "/recharges", "protocol": "HTTP/1.1",
@@ -74,6 +91,26 @@ mod tests {
             ("q={a|b}[^`\\]", "q={a|b}[^`\\]"),
         ] {
             assert_eq!(request_of(typed).uri().query(), Some(wanted), "{typed}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_client_writes_keeps_an_event_from_being_a_request() {
+        for value in ["", " ", "a b", "https", "[", "\u{e9}", "a:b:c", "%", "//"] {
+            for name in ["host", "x-forwarded-proto"] {
+                let made = request("/recharges", "", &[(name, value)]);
+                assert_eq!(made.uri().path(), "/recharges", "{name}: {value}");
+            }
+        }
+        for long in ["a".repeat(70_000), "\u{e9}".repeat(40_000), " <\"".repeat(30_000)] {
+            let made = request(&format!("/recharges/{long}"), &format!("cursor={long}"), &[]);
+            assert!(made.uri().path().starts_with("/recharges/"));
+            let query = made.uri().query().unwrap();
+            assert!(
+                query.starts_with("cursor=") && query.len() == PART_BYTES_MAX,
+                "{}",
+                query.len()
+            );
         }
     }
 }

@@ -117,15 +117,7 @@ impl<T: DeserializeOwned> Secret<T> {
             }
             (Some(cached), Some(age)) if age < self.freshness.usable_for => {
                 let kept = cached.versions.clone();
-                if state.failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE) {
-                    return Ok(kept);
-                }
-                let read = timeout(RENEWED_WITHIN, self.read(&mut state, now)).await;
-                if let Ok(Ok(read)) = read {
-                    return Ok(read);
-                }
-                state.failed_at = Some(Instant::now());
-                Ok(kept)
+                Ok(self.renewed(&mut state, now).await.unwrap_or(kept))
             }
             _ if state.failed_since(asked_at) => Err(Unavailable),
             _ => self.read(&mut state, now).await,
@@ -140,13 +132,28 @@ impl<T: DeserializeOwned> Secret<T> {
         if state.early_read_at.is_some_and(|at| now.since(at) < EARLY_READ_EVERY) {
             return Ok(None);
         }
-        if state.failed_since(asked_at) {
-            return Err(Unavailable);
-        }
-        let read = self.read(&mut state, now).await?;
+        let age = state.cached.as_ref().map(|cached| now.since(cached.read_at));
+        let read = match age {
+            Some(age) if age < self.freshness.usable_for => self.renewed(&mut state, now).await?,
+            _ if state.failed_since(asked_at) => return Err(Unavailable),
+            _ => self.read(&mut state, now).await?,
+        };
         // Only a read that came back counts: without one nobody can say that the signature is wrong.
         state.early_read_at = Some(now);
         Ok(Some(read))
+    }
+
+    /// Reads it while there is a document that may still be used: within a second, or not at all for a while.
+    async fn renewed(
+        &self,
+        state: &mut State<T>,
+        now: Timestamp,
+    ) -> Result<Arc<Versions<T>>, Unavailable> {
+        if state.failed_at.is_some_and(|at| at.elapsed() < PAUSE_AFTER_FAILURE) {
+            return Err(Unavailable);
+        }
+        let read = timeout(RENEWED_WITHIN, self.read(state, now)).await;
+        read.unwrap_or(Err(Unavailable)).inspect_err(|_| state.failed_at = Some(Instant::now()))
     }
 
     async fn read(
