@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -275,11 +276,12 @@ async fn read_by_and_by(answers_after_ms: u64) {
     assert_eq!(world.books().violations(), Vec::<String>::new());
 }
 
-/// A provider whose lists name nobody for the first payments.
+/// A provider whose lists name nobody for the first payments, and take their time.
 #[derive(Debug)]
 struct Nameless {
     inner: Arc<dyn Outbound>,
     payments: usize,
+    answers_after: Duration,
 }
 
 #[async_trait]
@@ -289,6 +291,7 @@ impl Outbound for Nameless {
         request: Request<Bytes>,
         limits: Limits,
     ) -> Result<Response<Bytes>, OutboundError> {
+        tokio::time::sleep(self.answers_after).await;
         let answered = self.inner.send(request, limits).await?;
         let mut answer: Value = serde_json::from_slice(answered.body()).unwrap();
         let listed = answer.pointer_mut("/data/list").and_then(Value::as_array_mut);
@@ -318,12 +321,40 @@ fn records_that_nobody_can_read_do_not_hide_what_came_later() {
         }
         world.pass(1_800).await;
         let inner = world.stack.ground.outbound.clone();
-        let outbound = Arc::new(Nameless { inner, payments });
+        let outbound = Arc::new(Nameless { inner, payments, answers_after: Duration::ZERO });
         let nameless = Functions::new(&Ground { outbound, ..world.stack.ground.clone() }).unwrap();
         let report = poll(&nameless).await;
         assert_eq!(report["evidence"], json!(2 * payments), "those that name nobody are put aside");
         world.settle().await;
         assert_eq!(world.books().orders.len(), payments);
+    });
+}
+
+#[test]
+fn nor_do_they_in_a_list_that_is_too_long_for_one_run() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let address = address(&world).await;
+        world.stack.poll().await.unwrap();
+        let (nameless, named) = (10, 110);
+        for _ in 0..nameless + named {
+            let _ = world.deposit(&address, "1");
+            world.pass(15).await;
+        }
+        world.payprotocol.set_page_size_max(10);
+        let mut runs = 0;
+        while world.books().orders.len() < named && runs < 30 {
+            let inner = world.stack.ground.outbound.clone();
+            let answers_after = Duration::from_millis(4_800);
+            let outbound = Arc::new(Nameless { inner, payments: nameless, answers_after });
+            let slow = Functions::new(&Ground { outbound, ..world.stack.ground.clone() }).unwrap();
+            poll(&slow).await;
+            runs += 1;
+            world.settle().await;
+            world.pass(60).await;
+        }
+        assert_eq!(world.books().orders.len(), named, "after {runs} runs");
+        assert_eq!(world.books().violations(), Vec::<String>::new());
     });
 }
 

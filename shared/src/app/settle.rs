@@ -461,11 +461,15 @@ async fn confirm(context: Context<'_>, evidence: &Evidence, order: Option<&Order
     };
     match provider.confirm(evidence, order, context.clock.now()).await {
         Answer::Done(Some(found)) => {
+            let same_dust = match (found.dust, evidence.dust) {
+                (Some(found), Some(said)) => found.is_as_much_as(said),
+                (found, said) => found == said,
+            };
             let agree = found.payment_id == evidence.payment_id
                 && found.kind == evidence.kind
                 && found.order_id == evidence.order_id
                 && found.deposit == evidence.deposit
-                && found.dust == evidence.dust;
+                && same_dust;
             if agree { Confirmed::Agreed } else { Confirmed::Otherwise }
         }
         Answer::Done(None) => Confirmed::Otherwise,
@@ -489,6 +493,12 @@ async fn park(
         metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
         let order = evidence.order_text();
         tracing::warn!(order, reason = reason.as_str(), "evidence parked for an operator");
+    } else if reason == ParkReason::AmountConflict {
+        let order = evidence.order_text();
+        tracing::error!(
+            order,
+            "a payment is told otherwise, and a statement of it was put aside before"
+        );
     }
     Ok(Settlement::plain(Outcome::Parked(reason)))
 }

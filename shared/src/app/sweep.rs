@@ -11,10 +11,12 @@ use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Provider};
 use crate::queue::{SettlementMessage, SettlementQueue};
 use crate::sometimes::sometimes;
-use crate::store::{Store, StoreError, Written};
+use crate::store::{Known, Store, StoreError, Written};
 
 /// How far before the cursor each window begins: the provider may list late what it dates early.
 const OVERLAP: Duration = Duration::from_secs(300);
+/// How far the look-backs' windows reach where a list is read by minutes: three runs, one for each of them.
+const OVERLAP_OF_SLOW: Duration = Duration::from_secs(180);
 /// The longest window that a run begins with: more than what lies between two runs, and no more of a busy list
 /// than can be read. The next ones are twice as long each, as long as they are read quickly.
 const WINDOW_FIRST: Duration = Duration::from_secs(600);
@@ -22,6 +24,10 @@ const WINDOW_FIRST: Duration = Duration::from_secs(600);
 const WINDOW_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// What a run goes on with when a window was not read in its time: what comes up between two runs.
 const WINDOW_MIN: Duration = Duration::from_secs(60);
+/// How many times as long a window is tried that gave no list.
+const WIDER: u32 = 4;
+/// How often that is done in a run; the last time with the longest window.
+const WIDENED_MAX: u32 = 2;
 /// The most windows that one run reads on: almost thirteen days. After a longer pause the next run goes on.
 const WINDOWS_MAX: usize = 56;
 /// How far back the first sweep of an account begins: its addresses were given out by this deployment.
@@ -92,7 +98,7 @@ impl Sweep<'_> {
         let mut read = begin;
         let mut from = begin.minus(OVERLAP);
         let begun = from;
-        let (mut windows, mut longest, mut unlisted) = (0, WINDOW_FIRST, false);
+        let (mut windows, mut longest, mut widened) = (0, WINDOW_FIRST, 0);
         while from < now {
             windows += 1;
             if windows > WINDOWS_MAX || self.deadline <= Instant::now() {
@@ -100,13 +106,15 @@ impl Sweep<'_> {
                 return Ok(Swept { unfinished: true, ..swept });
             }
             let until = from.plus(longest).min(now);
-            let half = self.deadline.saturating_duration_since(Instant::now()) / 2;
-            match self.window((from, until), half, &mut swept).await? {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let within = if widened == 0 { left / 2 } else { left };
+            match self.window((from, until), within, &mut swept).await? {
                 Read::Quickly => longest = (longest * 2).min(WINDOW_MAX),
                 Read::Slowly => {}
                 // It may be the few records in it that cannot be read; among more they are put aside.
-                Read::Unlisted if until < now && !unlisted => {
-                    (longest, unlisted) = (WINDOW_MAX, true);
+                Read::Unlisted if until < now && widened < WIDENED_MAX => {
+                    widened += 1;
+                    longest = if widened < WIDENED_MAX { longest * WIDER } else { WINDOW_MAX };
                     continue;
                 }
                 Read::Failed | Read::Unlisted => return Ok(swept),
@@ -129,11 +137,13 @@ impl Sweep<'_> {
         let (later, first) = LOOK_BACKS.split_at(usize::try_from(turn).unwrap_or(0));
         for back in first.iter().chain(later) {
             let until = now.minus(*back);
+            // Of a slow list less is read once more: what makes a whole of three turns.
+            let span = if longest <= WINDOW_MIN { OVERLAP_OF_SLOW } else { OVERLAP };
             let left = self.deadline.saturating_duration_since(Instant::now());
             if until > begun || left.is_zero() {
                 continue;
             }
-            self.window((until.minus(OVERLAP), until), left, &mut swept).await?;
+            self.window((until.minus(span), until), left, &mut swept).await?;
         }
         Ok(swept)
     }
@@ -180,7 +190,8 @@ impl Sweep<'_> {
         };
         let quickly = begun.elapsed() < within / 4;
         let known = self.store.known_statements(&listed).await?;
-        let new = listed.into_iter().zip(known).filter(|(_, known)| !known.booked && !known.parked);
+        let settled = |known: &Known| (known.booked && !known.contradicted) || known.parked;
+        let new = listed.into_iter().zip(known).filter(|(_, known)| !settled(known));
         for (evidence, _) in new {
             // What is handed on already is known to the next run.
             if self.deadline <= Instant::now() {

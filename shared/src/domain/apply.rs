@@ -536,12 +536,9 @@ pub fn let_go(
 /// payment alone; `None` when it does not change.
 pub(super) fn goes_with_order(order: &Order, evidence: &Evidence) -> Option<bool> {
     // A statement that contradicts the payment says nothing about it.
-    let contradicted = |amount: Money| match evidence.kind {
-        EvidenceKind::Paid(said) => said != amount,
-        _ => false,
-    };
     let known = order.payment(&evidence.payment_id);
-    let known = known.filter(|payment| !contradicted(payment.amount)).map(|payment| payment.fate);
+    let known =
+        known.filter(|payment| !contradicts(order, payment, evidence)).map(|payment| payment.fate);
     match (order.state, evidence.kind, known) {
         (OrderState::Review, _, Some(PaymentFate::Review))
         | (OrderState::Review, EvidenceKind::TimedOut | EvidenceKind::Declined, _) => Some(true),

@@ -83,6 +83,17 @@ pub struct Dust {
 }
 
 impl Dust {
+    /// Whether both are as much, whatever their scales.
+    pub fn is_as_much_as(self, other: Dust) -> bool {
+        let bare = |mut dust: Dust| {
+            while dust.scale > 0 && dust.units % 10 == 0 {
+                dust = Dust { units: dust.units / 10, scale: dust.scale - 1 };
+            }
+            dust
+        };
+        bare(self) == bare(other)
+    }
+
     /// As in the table and in answers: `250000000000e-18`.
     pub fn text(self) -> String {
         format!("{}e-{}", self.units, self.scale)
@@ -211,6 +222,22 @@ mod tests {
         let found = rounded_down(units, scale, Currency::Usdt);
         let found = found.map(|(money, dust)| (money.minor(), dust.map_or(0, |dust| dust.units)));
         assert_eq!(found, wanted, "{units}e-{scale}");
+    }
+
+    #[test]
+    fn dust_is_as_much_at_every_scale() {
+        let dust = |units, scale| Dust { units, scale };
+        for (one, other, same) in [
+            (dust(1, 4), dust(1, 4), true),
+            (dust(1, 4), dust(10_000, 8), true),
+            (dust(250, 18), dust(25, 17), true),
+            (dust(1, 4), dust(1, 5), false),
+            (dust(1, 4), dust(2, 4), false),
+            (dust(0, 4), dust(0, 0), true),
+        ] {
+            assert_eq!(one.is_as_much_as(other), same, "{one:?} {other:?}");
+            assert_eq!(other.is_as_much_as(one), same, "{other:?} {one:?}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ where
 
 /// The longest path, and the longest query, that are read; the gateway itself takes less of both. An address of the
 /// request's type ends at 65,534 bytes, and a path may grow to three times its length there.
-const PART_BYTES_MAX: usize = 16 * 1024;
+const PART_BYTES_MAX: usize = 12 * 1024;
 
 /// An event that can be made a request of. A query may come as it was typed; the characters that no address
 /// may have are percent-encoded, as the client should have done: whoever signed another text is told so. What is longer

@@ -34,6 +34,8 @@ const CLOSED: &str = "parked!closed";
 pub struct Known {
     /// Its payment is booked, with this amount.
     pub booked: bool,
+    /// What is booked was another transaction, or another user's: a person has to see the statement.
+    pub contradicted: bool,
     /// It was put aside.
     pub parked: bool,
 }
@@ -171,18 +173,18 @@ impl Store {
         }
         let is_known = |evidence: &Evidence| {
             let [payment, parked] = keys(evidence);
-            // The same payment with another amount, transaction or user is not known: a person has to see it.
-            let booked = found.get(&payment).is_some_and(|row| {
+            let row = found.get(&payment);
+            // The same payment with another amount is not known: a person has to see it.
+            let booked = row.is_some_and(|row| {
                 let amount = number::<i128>(row, "amount").ok();
                 row.contains_key("held")
                     || match evidence.kind {
-                        EvidenceKind::Paid(money) => {
-                            amount == Some(money.minor()) && !is_of_another(row, evidence)
-                        }
+                        EvidenceKind::Paid(money) => amount == Some(money.minor()),
                         _ => false,
                     }
             });
-            Known { booked, parked: found.contains_key(&parked) }
+            let contradicted = row.is_some_and(|row| is_of_another(row, evidence));
+            Known { booked, contradicted, parked: found.contains_key(&parked) }
         };
         Ok(statements.iter().map(is_known).collect())
     }
@@ -330,7 +332,6 @@ impl Store {
     }
 }
 
-/// That the review stands as it was read, decision and all, and that no order has come to wait for it since.
 /// Whether a payment's row names another transaction, or another user, than the statement about it.
 fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
     let ids = (optional_text(row, "transactionId"), evidence.transaction_id.as_deref());
@@ -341,6 +342,7 @@ fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
     are_two_transactions(ids) || marks.is_some_and(|(booked, named)| booked != named)
 }
 
+/// That the review stands as it was read, decision and all, and that no order has come to wait for it since.
 fn as_read(before: &Review, values: &mut Row) -> String {
     let mut condition = match before.state {
         ReviewState::Open => "(attribute_not_exists(#state) OR #state = :was)",
