@@ -590,6 +590,31 @@ fn a_large_deposit_waits_for_a_provider_that_does_not_answer() {
 }
 
 #[test]
+fn a_large_deposit_of_which_the_provider_says_another_transaction_is_for_a_person() {
+    simulate(1, async || {
+        let world = cautious().await;
+        let path = "/users/u_1/deposit-addresses";
+        let body = json!({"paymentMethod": PAYPROTOCOL}).to_string();
+        let made = world.send(&world.signed(("POST", path), &body, "")).await;
+        let address = made.json["addresses"][0]["address"].as_str().unwrap().to_owned();
+        let _ = world.deposit(&address, "25");
+        let providers = &world.stack.functions.webhook.providers;
+        let provider = providers.get(ProviderName::parse(PAYPROTOCOL).as_ref()).unwrap();
+        let now = Timestamp::from_millis(world.clock().now_ms());
+        let Answer::Done(mut listed) = provider.list(Timestamp::EPOCH, now, now).await else {
+            panic!("listed")
+        };
+        let mut evidence = listed.pop().unwrap();
+        evidence.source = Source::Callback;
+        evidence.transaction_id = Some("ff".to_owned());
+        let trace = TraceId::parse("test").unwrap();
+        arrive(&world, &SettlementMessage { trace, evidence }).await;
+        assert_eq!(balance(&world, "u_1"), 0);
+        assert_eq!(only_review(&world).await["why"], "unconfirmed");
+    });
+}
+
+#[test]
 fn a_deposit_of_which_the_provider_says_another_amount_is_never_credited() {
     simulate(1, async || {
         let world = cautious().await;

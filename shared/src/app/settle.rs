@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::bug::{self, Bug};
 use crate::clock::Clock;
-use crate::domain::apply::{Birth, contradicts, deposit};
+use crate::domain::apply::{Birth, are_two_transactions, contradicts, deposit};
 use crate::domain::{
     Decision, Entry, Evidence, EvidenceKind, MerchantId, Mode, Money, Order, OrderId, OrderState,
     ParkReason, PaymentFate, Policy, ProviderName, Review, Source, Timestamp, TraceId, apply,
@@ -465,10 +465,14 @@ async fn confirm(context: Context<'_>, evidence: &Evidence, order: Option<&Order
                 (Some(found), Some(said)) => found.is_as_much_as(said),
                 (found, said) => found == said,
             };
+            let marks = found.user_mark.as_ref().zip(evidence.user_mark.as_ref());
+            let ids = (found.transaction_id.as_deref(), evidence.transaction_id.as_deref());
             let agree = found.payment_id == evidence.payment_id
                 && found.kind == evidence.kind
                 && found.order_id == evidence.order_id
                 && found.deposit == evidence.deposit
+                && marks.is_none_or(|(found, said)| found == said)
+                && !are_two_transactions(ids)
                 && same_dust;
             if agree { Confirmed::Agreed } else { Confirmed::Otherwise }
         }

@@ -86,7 +86,7 @@ impl Dust {
     /// Whether both are as much, whatever their scales.
     pub fn is_as_much_as(self, other: Dust) -> bool {
         let bare = |mut dust: Dust| {
-            while dust.scale > 0 && dust.units % 10 == 0 {
+            while dust.scale > 0 && dust.units.is_multiple_of(10) {
                 dust = Dust { units: dust.units / 10, scale: dust.scale - 1 };
             }
             dust

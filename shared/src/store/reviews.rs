@@ -34,7 +34,7 @@ const CLOSED: &str = "parked!closed";
 pub struct Known {
     /// Its payment is booked, with this amount.
     pub booked: bool,
-    /// What is booked was another transaction, or another user's: a person has to see the statement.
+    /// What is booked was another transaction, in another currency, or another user's: a person has to see the statement.
     pub contradicted: bool,
     /// It was put aside.
     pub parked: bool,
@@ -152,7 +152,9 @@ impl Store {
             while !wanted.is_empty() {
                 let asked = KeysAndAttributes::builder()
                     .set_keys(Some(wanted))
-                    .projection_expression("pk, amount, held, transactionId, merchant, #user")
+                    .projection_expression(
+                        "pk, amount, currency, held, transactionId, merchant, #user",
+                    )
                     .expression_attribute_names("#user", "user")
                     .build()
                     .map_err(|_| StoreError::Damaged("no keys".to_owned()))?;
@@ -332,14 +334,21 @@ impl Store {
     }
 }
 
-/// Whether a payment's row names another transaction, or another user, than the statement about it.
+/// Whether a payment's row names another transaction, currency or user than the statement about it.
 fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
     let ids = (optional_text(row, "transactionId"), evidence.transaction_id.as_deref());
     let merchant = optional_text(row, "merchant").and_then(MerchantId::parse);
     let user = optional_text(row, "user").and_then(UserId::parse);
     let mark = merchant.zip(user).map(|(merchant, user)| UserMark::derive(&merchant, &user));
     let marks = mark.as_ref().zip(evidence.user_mark.as_ref());
-    are_two_transactions(ids) || marks.is_some_and(|(booked, named)| booked != named)
+    let currency = match evidence.kind {
+        EvidenceKind::Paid(money) => Some(money.currency().code()),
+        _ => None,
+    };
+    let currencies = optional_text(row, "currency").zip(currency);
+    are_two_transactions(ids)
+        || marks.is_some_and(|(booked, named)| booked != named)
+        || currencies.is_some_and(|(booked, named)| booked != named)
 }
 
 /// That the review stands as it was read, decision and all, and that no order has come to wait for it since.
