@@ -3,9 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::call::{ADMIN_KEYS, API_KEYS};
 use recharge_local::sim::payprotocol::Mode as PayprotocolMode;
+use recharge_local::sim::trader::SimTrader;
 use recharge_local::stack::{Accounts, PAYPROTOCOL, TRADER_KEY, provider_settings};
 use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::resolve::resolve as resolve_as_worker;
@@ -14,6 +20,7 @@ use recharge_shared::domain::{
     AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy, Mode,
     Money, OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId, UserMark,
 };
+use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::providers::Answer;
 use recharge_shared::queue::{ResolutionMessage, SettlementMessage, SettlementQueue};
 use recharge_shared::store::Store;
@@ -516,6 +523,11 @@ async fn set_policy(world: &World, amount: AmountPolicy) {
 
 /// A bundle whose providers have to confirm every amount from 5 USDT on.
 async fn cautious() -> World {
+    cautious_by(|trader| Arc::new(trader.outbound())).await
+}
+
+/// The same, with another way to the trader.
+async fn cautious_by(outbound: impl FnOnce(&SimTrader) -> Arc<dyn Outbound>) -> World {
     let urls = ("http://trader.invalid", "https://recharge.invalid/recharges/callback/trader");
     let settings = provider_settings(urls, "http://payprotocol.invalid");
     let mut settings: Value = serde_json::from_str(&settings).unwrap();
@@ -525,12 +537,40 @@ async fn cautious() -> World {
     let keys = json!({"trader": {"key": TRADER_KEY},
         PAYPROTOCOL: {"key": "pp-test-secret-0123456789abcdef"}});
     let accounts = Accounts { settings, keys, default: "trader".to_owned() };
-    World::with(
-        Some(accounts),
-        |trader| std::sync::Arc::new(trader.outbound()),
-        |receiver| std::sync::Arc::new(receiver.clone()),
-    )
-    .await
+    World::with(Some(accounts), outbound, |receiver| Arc::new(receiver.clone())).await
+}
+
+/// A trader that says of every order that somebody else has paid it.
+#[derive(Debug)]
+struct OfAnother(Arc<dyn Outbound>);
+
+#[async_trait]
+impl Outbound for OfAnother {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let answered = self.0.send(request, limits).await?;
+        let mut answer: Value = serde_json::from_slice(answered.body()).unwrap();
+        if let Some(user) = answer.pointer_mut("/data/localusermark") {
+            *user = json!("M0000000000000000000000000");
+        }
+        Ok(Response::new(Bytes::from(answer.to_string())))
+    }
+}
+
+#[test]
+fn a_large_payment_that_the_provider_says_is_another_users_is_for_a_person() {
+    simulate(1, async || {
+        let world = cautious_by(|trader| Arc::new(OfAnother(Arc::new(trader.outbound())))).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let callback = world.pay(&order, None);
+        assert_eq!(world.deliver(&callback).await.status, 200);
+        world.settle().await;
+        assert_eq!(balance(&world, "u_1"), 0);
+        assert_eq!(only_review(&world).await["why"], "unconfirmed");
+    });
 }
 
 #[test]
@@ -589,22 +629,27 @@ fn a_large_deposit_waits_for_a_provider_that_does_not_answer() {
     });
 }
 
+/// What the provider's list says of a deposit of 25 USDT by `u_1`, whose callbacks are lost.
+async fn deposited(world: &World) -> Evidence {
+    let path = "/users/u_1/deposit-addresses";
+    let body = json!({"paymentMethod": PAYPROTOCOL}).to_string();
+    let made = world.send(&world.signed(("POST", path), &body, "")).await;
+    let address = made.json["addresses"][0]["address"].as_str().unwrap().to_owned();
+    let _ = world.deposit(&address, "25");
+    let providers = &world.stack.functions.webhook.providers;
+    let provider = providers.get(ProviderName::parse(PAYPROTOCOL).as_ref()).unwrap();
+    let now = Timestamp::from_millis(world.clock().now_ms());
+    let Answer::Done(mut listed) = provider.list(Timestamp::EPOCH, now, now).await else {
+        unreachable!("a list")
+    };
+    listed.pop().unwrap()
+}
+
 #[test]
 fn a_large_deposit_of_which_the_provider_says_another_transaction_is_for_a_person() {
     simulate(1, async || {
         let world = cautious().await;
-        let path = "/users/u_1/deposit-addresses";
-        let body = json!({"paymentMethod": PAYPROTOCOL}).to_string();
-        let made = world.send(&world.signed(("POST", path), &body, "")).await;
-        let address = made.json["addresses"][0]["address"].as_str().unwrap().to_owned();
-        let _ = world.deposit(&address, "25");
-        let providers = &world.stack.functions.webhook.providers;
-        let provider = providers.get(ProviderName::parse(PAYPROTOCOL).as_ref()).unwrap();
-        let now = Timestamp::from_millis(world.clock().now_ms());
-        let Answer::Done(mut listed) = provider.list(Timestamp::EPOCH, now, now).await else {
-            panic!("listed")
-        };
-        let mut evidence = listed.pop().unwrap();
+        let mut evidence = deposited(&world).await;
         evidence.source = Source::Callback;
         evidence.transaction_id = Some("ff".to_owned());
         let trace = TraceId::parse("test").unwrap();
@@ -875,18 +920,7 @@ fn a_deposit_of_which_something_else_is_said_is_for_a_person_and_credited_once()
     for (change, why, is_known) in changes {
         simulate(1, async || {
             let world = World::new().await;
-            let path = "/users/u_1/deposit-addresses";
-            let body = json!({"paymentMethod": PAYPROTOCOL}).to_string();
-            let made = world.send(&world.signed(("POST", path), &body, "")).await;
-            let address = made.json["addresses"][0]["address"].as_str().unwrap().to_owned();
-            let _ = world.deposit(&address, "25");
-            let providers = &world.stack.functions.webhook.providers;
-            let provider = providers.get(ProviderName::parse(PAYPROTOCOL).as_ref()).unwrap();
-            let now = Timestamp::from_millis(world.clock().now_ms());
-            let Answer::Done(mut listed) = provider.list(Timestamp::EPOCH, now, now).await else {
-                panic!("listed")
-            };
-            let first = listed.pop().unwrap();
+            let first = deposited(&world).await;
             assert!(first.transaction_id.is_some());
             let mut second = first.clone();
             change(&mut second);
