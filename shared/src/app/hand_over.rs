@@ -84,13 +84,15 @@ async fn read(
     found: &mut Vec<DueNotice>,
 ) -> Result<u32, StoreError> {
     let until = now.plus(context.lookahead);
+    let before = found.len();
     let (longest, more) =
         pages(context, shard, (Timestamp::EPOCH, until), PAGES_MAX, found).await?;
     if !more {
         return Ok(longest);
     }
     tracing::warn!(shard, "more notices are due than one run looks at");
-    let read_until = found.last().map_or(Timestamp::EPOCH, |due| due.due_at);
+    let last = found.iter().skip(before).next_back();
+    let read_until = last.map_or(Timestamp::EPOCH, |due| due.due_at);
     let from = now.minus(LATELY).max(read_until.plus(Duration::from_millis(1))).min(until);
     let (latest, _) = pages(context, shard, (from, until), LATEST_PAGES_MAX, found).await?;
     Ok(longest + latest)
