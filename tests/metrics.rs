@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::functions::{Functions, Ground};
+use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::Mode;
 use recharge_shared::metrics::{Metrics, Stage};
 use recharge_tests::World;
-use recharge_tests::world::simulate;
+use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::{Value, json};
 
 const MINOR: i64 = 5_000_000;
@@ -151,6 +152,36 @@ fn failures_are_ours_and_not_the_providers_or_the_callers() {
         assert_eq!(Written::sum(&lines, "Failures", &[("Function", "callback-worker")]), Some(1));
         let of_poller = Written::sum(&lines, "Failures", &[("Function", "reconcile-poller")]);
         assert!(of_poller > Some(0), "{lines:#?}");
+    });
+}
+
+#[test]
+fn a_notice_that_is_held_back_for_its_receivers_sake_is_no_failure_and_comes_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (functions, written) = counting(&world, 0);
+        world.receiver.set(CALLBACK_URL, Manner::Hangs);
+        let mut orders = Vec::new();
+        for key in ["k-1", "k-2"] {
+            let created = world.create("u_1", MINOR, key).await;
+            orders.push(created.json["orderId"].as_str().unwrap().to_owned());
+            world.deliver(&world.pay(&orders[orders.len() - 1], None)).await;
+        }
+        world.settle().await;
+        // Two that it does not take: it is left alone for a minute.
+        assert!(world.stack.notify_batch_with(&functions, 0).await.unwrap() > 0);
+        world.receiver.set(CALLBACK_URL, Manner::Answers(200, String::new()));
+        let before = world.receiver.received().len();
+        let path = format!("/recharges/{}/notify", orders[0]);
+        assert_eq!(world.send(&world.signed(("POST", &path), "", "")).await.status, 202);
+        written.lines();
+        assert_eq!(world.stack.notify_batch_with(&functions, 0).await.unwrap(), 1);
+        assert_eq!(Written::sum(&written.lines(), "Failures", &[]), None);
+        assert_eq!(world.receiver.received().len(), before, "held back");
+        // The message is all that knows of it.
+        world.pass(400).await;
+        world.stack.notify_batch_with(&functions, 0).await.unwrap();
+        assert_eq!(world.receiver.received().len(), before + 1, "and not forgotten");
     });
 }
 
