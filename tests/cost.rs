@@ -287,7 +287,7 @@ fn deposits_and_decisions_cost_what_the_architecture_says() {
         let created = world.create("u_1", MINOR, "k-1").await;
         let order = created.json["orderId"].as_str().unwrap();
         world.deliver(&world.pay(order, Some(MINOR - 100))).await;
-        work(&world, "payment put aside with its order", (6, 4)).await;
+        work(&world, "payment put aside with its order", (5, 4)).await;
         let explain = world.signed(("GET", &format!("/recharges/{order}/explain")), "", "");
         ask(&world, "explain", &explain, (0, 2)).await;
         let list = world.signed_as(ADMIN_KEYS[0], ("GET", "/admin/reviews"), "", "");
@@ -296,8 +296,8 @@ fn deposits_and_decisions_cost_what_the_architecture_says() {
         let path = format!("/admin/reviews/{review}/resolve");
         let body = format!(r#"{{"action":"credit_order","orderId":"{order}","note":"agreed"}}"#);
         let decision = world.signed_as(ADMIN_KEYS[0], ("POST", &path), &body, "");
-        assert_eq!(ask(&world, "decision", &decision, (3, 8)).await.status, 202);
-        work(&world, "decision carried out", (12, 4)).await;
+        assert_eq!(ask(&world, "decision", &decision, (3, 10)).await.status, 202);
+        work(&world, "decision carried out", (13, 4)).await;
         assert_eq!(world.order(order).await["reason"], "manual");
     });
 }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
+use recharge_local::call::ADMIN_KEYS;
 use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
@@ -429,6 +430,76 @@ fn an_order_whose_provider_speaks_of_the_part_that_it_has_is_reviewed_in_time() 
         assert_eq!((looked_at > 5, handed_over), (true, 1), "only that its time is over");
         world.settle().await;
         assert_eq!(world.order(&order).await["status"], "REVIEW");
+    });
+}
+
+/// An order of 5 USDT of which 4 have come: it waits for a person.
+async fn in_review(world: &World) -> String {
+    let policy = MerchantPolicy { amount: Some(AmountPolicy::Exact), ..MerchantPolicy::default() };
+    let merchant = Merchant { policy, ..Merchant::default() };
+    store(world).set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+    let order = create(world, "k-1").await;
+    world.deliver(&world.pay(&order, Some(4_000_000))).await;
+    world.settle().await;
+    assert_eq!(world.order(&order).await["status"], "REVIEW");
+    order
+}
+
+async fn reviews(world: &World) -> Vec<Value> {
+    let request = world.signed_as(ADMIN_KEYS[0], ("GET", "/admin/reviews"), "", "");
+    world.send(&request).await.json["reviews"].as_array().unwrap().clone()
+}
+
+/// Runs every ten minutes for `hours`: at how many orders they have looked.
+async fn looks(world: &World, hours: u64) -> u64 {
+    let mut looked_at = 0;
+    for _ in 0..hours * 6 {
+        world.pass(600).await;
+        let report = world.stack.poll().await.unwrap();
+        looked_at += report["lookedAt"].as_u64().unwrap();
+        assert_eq!(report["failed"], json!(0));
+        world.settle().await;
+    }
+    looked_at
+}
+
+#[test]
+fn what_is_paid_while_an_order_waits_for_a_person_is_found_without_its_callback() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let order = in_review(&world).await;
+        assert!(looks(&world, 2).await > 2);
+        assert_eq!(reviews(&world).await.len(), 1, "what is known is not put aside again");
+        // The payer tops it up, and the callback is lost.
+        let _ = world.pay(&order, Some(9_000_000));
+        looks(&world, 4).await;
+        let all = reviews(&world).await;
+        let why: Vec<&str> = all.iter().map(|one| one["why"].as_str().unwrap()).collect();
+        assert_eq!(why, ["amount_mismatch", "amount_conflict"]);
+        looks(&world, 72).await;
+        assert_eq!(looks(&world, 8).await, 0, "after three days nobody looks");
+        assert_eq!(reviews(&world).await.len(), 2);
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_is_paid_after_a_person_has_refused_is_found_without_its_callback() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let order = in_review(&world).await;
+        let id = reviews(&world).await[0]["reviewId"].as_str().unwrap().to_owned();
+        let path = format!("/admin/reviews/{id}/resolve");
+        let body = r#"{"action":"reject","note":"too little"}"#;
+        let answer = world.send(&world.signed_as(ADMIN_KEYS[0], ("POST", &path), body, "")).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        world.settle().await;
+        assert_eq!(world.order(&order).await["status"], "FAILED");
+        let _ = world.pay(&order, Some(9_000_000));
+        assert!(looks(&world, 4).await > 1);
+        assert_eq!(reviews(&world).await[0]["why"], "amount_conflict");
+        looks(&world, 72).await;
+        assert_eq!(looks(&world, 8).await, 0, "after three days nobody looks");
     });
 }
 

@@ -18,7 +18,8 @@ use recharge_shared::app::resolve::resolve as resolve_as_worker;
 use recharge_shared::app::settle::{Context, Policies};
 use recharge_shared::domain::{
     AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy, Mode,
-    Money, OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId, UserMark,
+    Money, OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId, UserAccess, UserId,
+    UserMark,
 };
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::providers::Answer;
@@ -391,6 +392,9 @@ fn money_without_an_order_is_the_operators_to_see_and_to_give() {
         );
         let unknown = resolve(&world, "operator", &seen, &credit_order(nobody)).await;
         assert_eq!((unknown.status, &unknown.json["errorCode"]), (400, &json!("INVALID_ARGUMENT")));
+        let nameless = resolve(&world, "operator", &seen, &body).await;
+        assert_eq!(nameless.status, 400);
+        assert!(nameless.text.contains("merchant is required"), "{}", nameless.text);
         let mut body = body;
         body["merchant"] = "m_demo".into();
         assert_eq!(resolve(&world, "operator", &seen, &body).await.status, 202);
@@ -415,6 +419,53 @@ fn a_merchants_admin_gives_nothing_to_another_merchant() {
         assert_eq!(resolve(&world, "admin", &seen, &other).await.status, 400);
         assert_eq!(resolve(&world, "operator", &seen, &other).await.status, 409);
         assert_eq!(balance(&world, "u_1"), MINOR.into());
+    });
+}
+
+#[test]
+fn a_suspended_merchants_people_decide_nothing() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        let demo = MerchantId::parse("m_demo").unwrap();
+        let suspended = Merchant { suspended: true, ..Merchant::default() };
+        store(&world).set_merchant(&demo, &suspended).await.unwrap();
+        let seen = only_review(&world).await;
+        assert_eq!(reviews(&world, "admin").await.len(), 1, "reading goes on");
+        for body in [credit_order(&order), note("reject"), note("refund")] {
+            let refused = resolve(&world, "admin", &seen, &body).await;
+            assert_eq!((refused.status, &refused.json["errorCode"]), (403, &json!("FORBIDDEN")));
+        }
+        assert_eq!(only_review(&world).await["status"], "OPEN");
+        let decided = resolve(&world, "operator", &seen, &credit_order(&order)).await;
+        assert_eq!((decided.status, balance(&world, "u_1")), (202, 10_000_000));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_user_whom_a_merchant_has_not_registered_is_given_nothing_by_hand() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        let demo = MerchantId::parse("m_demo").unwrap();
+        let registers = Merchant { users: UserAccess::Registered, ..Merchant::default() };
+        store(&world).set_merchant(&demo, &registers).await.unwrap();
+        let seen = only_review(&world).await;
+        let give = json!({"action": "credit_user", "userId": "u_typo", "note": "his brother's"});
+        let refused = resolve(&world, "admin", &seen, &give).await;
+        assert_eq!((refused.status, &refused.json["errorCode"]), (404, &json!("NOT_FOUND")));
+        assert!(refused.text.contains("is not registered"), "{}", refused.text);
+        let mut of_demo = give.clone();
+        of_demo["merchant"] = json!("m_demo");
+        assert_eq!(resolve(&world, "operator", &seen, &of_demo).await.status, 404);
+        store(&world).register_user(&demo, &UserId::parse("u_typo").unwrap()).await.unwrap();
+        assert_eq!(resolve(&world, "admin", &seen, &give).await.status, 202);
+        assert_eq!(balance(&world, "u_typo"), MINOR.into());
     });
 }
 
@@ -648,14 +699,37 @@ async fn deposited(world: &World) -> Evidence {
 #[test]
 fn a_large_deposit_of_which_the_provider_says_another_transaction_is_for_a_person() {
     simulate(1, async || {
-        let world = cautious().await;
-        let mut evidence = deposited(&world).await;
-        evidence.source = Source::Callback;
-        evidence.transaction_id = Some("ff".to_owned());
-        let trace = TraceId::parse("test").unwrap();
-        arrive(&world, &SettlementMessage { trace, evidence }).await;
-        assert_eq!(balance(&world, "u_1"), 0);
-        assert_eq!(only_review(&world).await["why"], "unconfirmed");
+        for refused in [false, true] {
+            let world = cautious().await;
+            let mut evidence = deposited(&world).await;
+            evidence.source = Source::Callback;
+            evidence.transaction_id = Some("ff".to_owned());
+            let trace = TraceId::parse("test").unwrap();
+            arrive(&world, &SettlementMessage { trace, evidence }).await;
+            let seen = only_review(&world).await;
+            assert_eq!((balance(&world, "u_1"), &seen["why"]), (0, &json!("unconfirmed")));
+            // What the provider itself lists is credited, unless a person has refused it before.
+            if refused {
+                assert_eq!(resolve(&world, "operator", &seen, &note("reject")).await.status, 202);
+            }
+            world.let_pass(3).await;
+            let credited = if refused { 0 } else { 25_000_000 };
+            assert_eq!(balance(&world, "u_1"), credited);
+            if !refused {
+                assert_eq!(only_review(&world).await["booked"], true);
+                // Nothing is left to credit by hand.
+                resolve(
+                    &world,
+                    "admin",
+                    &seen,
+                    &json!({"action": "credit_user", "userId": "u_1",
+                    "note": "late"}),
+                )
+                .await;
+                assert_eq!(balance(&world, "u_1"), credited);
+            }
+            sound(&world).await;
+        }
     });
 }
 

@@ -21,7 +21,7 @@ pub struct Decision {
     /// The user, of credit_user.
     #[arg(long)]
     user: Option<String>,
-    /// The user's merchant, of credit_user; the key's own without this.
+    /// The user's merchant, of credit_user; the key's own without this, except an operator's.
     #[arg(long)]
     merchant: Option<String>,
     /// Why; kept with the money.

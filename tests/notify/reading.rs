@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::call::API_KEYS;
 use recharge_local::sim::receiver::{Manner, Received};
@@ -281,4 +282,30 @@ fn no_event_comes_to_light_behind_a_cursor_however_slow_the_table_is() {
             assert_eq!(pulled.len(), 40, "seed {seed}");
         });
     }
+}
+
+#[test]
+fn an_order_that_cannot_be_read_hides_no_other() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let orders = [paid(&world, "u_1", "k-1").await, paid(&world, "u_1", "k-2").await];
+        world.notify().await;
+        world.pass(60).await;
+        let aws = &world.stack.ground.aws;
+        let update = aws.dynamodb(aws.http_client(), 3).update_item();
+        let update = update.table_name(&world.stack.names.table).update_expression("REMOVE amount");
+        let text = |text: String| AttributeValue::S(text);
+        let update = update.key("pk", text(format!("O#{}", orders[0])));
+        update.key("sk", text("O".to_owned())).send().await.unwrap();
+        let own = get(&world, API_KEYS[0], &format!("/recharges/{}", orders[0])).await;
+        assert_eq!(own.status, 500);
+        let listed = get(&world, API_KEYS[0], "/recharges").await;
+        assert_eq!(listed.status, 200, "{}", listed.text);
+        let found = listed.json["recharges"].as_array().unwrap();
+        assert_eq!((found.len(), &found[0]["orderId"]), (1, &json!(orders[1])));
+        let pulled = get(&world, API_KEYS[0], "/events").await;
+        assert_eq!(pulled.status, 200, "{}", pulled.text);
+        let told = pulled.json["events"].as_array().unwrap();
+        assert_eq!((told.len(), &told[0]["data"]["orderId"]), (1, &json!(orders[1])));
+    });
 }

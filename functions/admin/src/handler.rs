@@ -89,7 +89,7 @@ async fn decide(
     (desk, caller): (Desk<'_>, &Caller),
     (id, trace): (&ReviewId, &TraceId),
 ) -> Result<Answer, ApiError> {
-    let (action, note) = request::resolution(request, &caller.merchant)?;
+    let (action, note) = request::resolution(request, desk.merchant)?;
     let (by, at) = (caller.key_id.clone(), deps.clock.now());
     let ruling = Ruling { action, by, note, at, second: None };
     let review = resolve::decide(desk, id, ruling, trace).await?;

@@ -39,6 +39,28 @@ pub struct Pass {
     debt: Option<Take>,
 }
 
+/// Refuses a suspended merchant.
+pub(super) fn may_act(merchant: &Merchant) -> Result<(), ApiError> {
+    match merchant.suspended {
+        true => Err(ApiError::new(ErrorCode::Forbidden, "the merchant is suspended")),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a user that is not registered, where the merchant registers its users.
+pub(super) async fn is_its_user(
+    store: &Store,
+    (id, merchant): (&MerchantId, &Merchant),
+    user: &UserId,
+) -> Result<(), ApiError> {
+    if merchant.users == UserAccess::Registered && !store.is_registered(id, user).await? {
+        let mut error = ApiError::field("userId", "is not registered");
+        error.code = ErrorCode::NotFound;
+        return Err(error);
+    }
+    Ok(())
+}
+
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admission").field("store", &self.store).finish_non_exhaustive()
@@ -58,9 +80,7 @@ impl Admission {
         now: Timestamp,
     ) -> Result<Arc<Merchant>, ApiError> {
         let merchant = self.known.get(id, now).await?;
-        if merchant.suspended {
-            return Err(ApiError::new(ErrorCode::Forbidden, "the merchant is suspended"));
-        }
+        may_act(&merchant)?;
         Ok(merchant)
     }
 
@@ -76,12 +96,7 @@ impl Admission {
             error.code = ErrorCode::Forbidden;
             return Err(error);
         }
-        if merchant.users == UserAccess::Registered && !self.store.is_registered(id, user).await? {
-            let mut error = ApiError::field("userId", "is not registered");
-            error.code = ErrorCode::NotFound;
-            return Err(error);
-        }
-        Ok(())
+        is_its_user(&self.store, (id, merchant), user).await
     }
 
     /// Lets one create of the merchant pass, or says when to come again.

@@ -62,11 +62,12 @@ pub async fn pull(
     let ids: Vec<OrderId> = ids.into_iter().cloned().collect();
     let orders = store.orders(&ids).await?;
     let notice = |listed: &Listed| {
-        let order = orders.iter().find(|order| order.id == listed.order);
-        let notice = order.and_then(|order| order.notice(listed.sequence));
-        notice.ok_or_else(|| StoreError::Damaged(format!("no notice at {}", listed.position)))
+        // An order that cannot be read hides no other's events.
+        let order = orders.iter().find(|order| order.id == listed.order)?;
+        let notice = order.notice(listed.sequence);
+        Some(notice.ok_or_else(|| StoreError::Damaged(format!("no notice at {}", listed.position))))
     };
-    let notices = page.found.iter().map(notice).collect::<Result<_, _>>()?;
+    let notices = page.found.iter().filter_map(notice).collect::<Result<_, _>>()?;
     let last = page.found.last().map(|listed| listed.position.as_str());
     Ok(Pulled { notices, next: last.or(after).map(str::to_owned), more: page.more })
 }

@@ -13,6 +13,7 @@ use crate::http::{ApiError, ErrorCode};
 use crate::queue::{ResolutionMessage, SettlementQueue};
 use crate::store::{Settled, Store, StoreError, Whose, Written};
 
+use super::admission::{is_its_user, may_act};
 use super::settle::{Context, Outcome, Settlement, Wrote, trace_or, write};
 use super::submit::log;
 
@@ -47,6 +48,7 @@ pub async fn decide(
     for _ in 0..RACES_MAX {
         let review = find(desk, id).await?;
         let order = fits(desk, &review, &ruling.action).await?;
+        is_allowed(desk, &ruling.action).await?;
         let takes_two = review.needs_two(&ruling.action, order.as_ref(), desk.two_from);
         let (state, ruling) = match review.rule(ruling.clone(), takes_two) {
             Ruled::Before => return Ok(review),
@@ -127,6 +129,19 @@ async fn fits(desk: Desk<'_>, review: &Review, action: &Action) -> Result<Option
         Some(why) => conflict(why),
         None => Ok(target.or(meant_for)),
     }
+}
+
+/// Refuses the people of a suspended merchant, and a user that a merchant which registers its users does not have.
+/// Asked here alone: what was decided before a suspension is carried out.
+async fn is_allowed(desk: Desk<'_>, action: &Action) -> Result<(), ApiError> {
+    if let Some(own) = desk.merchant {
+        may_act(&desk.store.merchant_settings(own).await?)?;
+    }
+    if let Action::CreditUser(merchant, user) = action {
+        let settings = desk.store.merchant_settings(merchant).await?;
+        is_its_user(desk.store, (merchant, &settings), user).await?;
+    }
+    Ok(())
 }
 
 /// Carries a decision out, as the worker.

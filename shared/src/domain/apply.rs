@@ -423,7 +423,8 @@ fn first_or_next(
     let books = OrderBooks { received: arrived, credited, payments };
     let change = Change { books: Some(books), ..change(evidence, Some(reason), now) };
     let mut next = order.moved(to, change);
-    if !next.state.is_open() {
+    // Before a person has decided, and after a refusal, the payer can pay once more: it stays due.
+    if credits {
         next.due_at = None;
     }
     let (owner, provider) = ((order.merchant.clone(), order.user.clone()), order.provider.clone());
@@ -573,8 +574,7 @@ fn timed_out(order: &Order, evidence: &Evidence, now: Timestamp) -> Decision {
 /// Into review with the part of the money that has come.
 fn incomplete(order: &Order, evidence: &Evidence, reason: Reason, now: Timestamp) -> Decision {
     let Step::Move(to) = order.state.on(OrderEvent::Hold) else { return Decision::AlreadyDone };
-    let mut next = order.moved(to, change(evidence, Some(reason), now));
-    next.due_at = None;
+    let next = order.moved(to, change(evidence, Some(reason), now));
     Decision::Hold { order: Box::new(next), reason: ParkReason::Incomplete }
 }
 

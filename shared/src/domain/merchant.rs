@@ -22,8 +22,8 @@ pub const CREATES_MAX: u32 = 100_000;
 /// One merchant's settings. One that was never set up has the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merchant {
-    /// Nothing is created or cancelled for a suspended merchant. It may read, and money that arrives is
-    /// credited all the same.
+    /// Nothing is created or cancelled for a suspended merchant, nor decided by its people. It may read, and money
+    /// that arrives is credited all the same.
     pub suspended: bool,
     /// Who its users are.
     pub users: UserAccess,

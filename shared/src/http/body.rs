@@ -428,7 +428,7 @@ pub struct ResolveReview {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "u_1001"))]
     pub user_id: Option<String>,
-    /// The user's merchant, of `credit_user`; the caller's without this.
+    /// The user's merchant, of `credit_user`; the caller's without this. An operator has to name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "m_demo"))]
     pub merchant: Option<String>,

@@ -111,8 +111,12 @@ pub fn payment_method(request: &Request) -> Result<Option<ProviderName>, ApiErro
     optional(&members, "paymentMethod", ProviderName::parse, "is no provider")
 }
 
-/// Reads `POST /admin/reviews/{reviewId}/resolve` of `merchant`: what to do, and why.
-pub fn resolution(request: &Request, merchant: &MerchantId) -> Result<(Action, String), ApiError> {
+/// Reads `POST /admin/reviews/{reviewId}/resolve`: what to do, and why. A user is one of `merchant`, unless the body
+/// says whose; without either it has to.
+pub fn resolution(
+    request: &Request,
+    merchant: Option<&MerchantId>,
+) -> Result<(Action, String), ApiError> {
     const NAMES: [&str; 5] = ["action", "orderId", "userId", "merchant", "note"];
     let members = members(request, &NAMES)?;
     let known = |word: &str| Action::WORDS.contains(&word).then(|| word.to_owned());
@@ -141,7 +145,9 @@ pub fn resolution(request: &Request, merchant: &MerchantId) -> Result<(Action, S
             let grammar = "must be 1 to 64 of [A-Za-z0-9_-]";
             let owner = optional(&members, "merchant", MerchantId::parse, grammar)?;
             let user = required(&members, "userId", UserId::parse, grammar)?;
-            Action::CreditUser(owner.unwrap_or_else(|| merchant.clone()), user)
+            let owner = owner.or_else(|| merchant.cloned());
+            let owner = owner.ok_or_else(|| ApiError::field("merchant", "is required"))?;
+            Action::CreditUser(owner, user)
         }
         "reject" => Action::Reject,
         _ => Action::Refund,

@@ -47,6 +47,23 @@ impl Store {
         }
     }
 
+    /// The same without its suspended users: one row.
+    pub async fn merchant_settings(&self, id: &MerchantId) -> Result<Merchant, StoreError> {
+        let mut merchant = Merchant::default();
+        let request = self.client.get_item().table_name(&self.table);
+        let output = request
+            .set_key(Some(key(&merchant_pk(id), SETTINGS)))
+            .consistent_read(true)
+            .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
+            .send()
+            .await
+            .map_err(|error| StoreFault::of(&error))?;
+        if let Some(row) = &output.item {
+            read(row, &mut merchant)?;
+        }
+        Ok(merchant)
+    }
+
     /// Writes the merchant's settings; its suspended users stay as they are.
     pub async fn set_merchant(
         &self,

@@ -36,7 +36,7 @@ pub struct Known {
     pub booked: bool,
     /// What is booked was another transaction, in another currency, or another user's: a person has to see the statement.
     pub contradicted: bool,
-    /// It was put aside.
+    /// It was put aside; not of one that waits only because the provider did not confirm it yet.
     pub parked: bool,
 }
 
@@ -153,7 +153,7 @@ impl Store {
                 let asked = KeysAndAttributes::builder()
                     .set_keys(Some(wanted))
                     .projection_expression(
-                        "pk, amount, currency, held, transactionId, merchant, #user",
+                        "pk, amount, currency, held, transactionId, merchant, #user, why, closedAt",
                     )
                     .expression_attribute_names("#user", "user")
                     .build()
@@ -186,7 +186,8 @@ impl Store {
                     }
             });
             let contradicted = row.is_some_and(|row| is_of_another(row, evidence));
-            Known { booked, contradicted, parked: found.contains_key(&parked) }
+            let parked = found.get(&parked).is_some_and(|row| !may_be_confirmed(row));
+            Known { booked, contradicted, parked }
         };
         Ok(statements.iter().map(is_known).collect())
     }
@@ -349,6 +350,13 @@ fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
     are_two_transactions(ids)
         || marks.is_some_and(|(booked, named)| booked != named)
         || currencies.is_some_and(|(booked, named)| booked != named)
+}
+
+/// Whether what was put aside waits only because the provider did not confirm it, and for a person: the provider may
+/// have known less then than it does now.
+fn may_be_confirmed(row: &Row) -> bool {
+    let why = optional_text(row, "why").and_then(ParkReason::parse);
+    why == Some(ParkReason::Unconfirmed) && !row.contains_key("closedAt")
 }
 
 /// That the review stands as it was read, decision and all, and that no order has come to wait for it since.

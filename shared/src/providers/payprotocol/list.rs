@@ -152,7 +152,7 @@ impl PayProtocol {
 
     /// What nobody can read is put aside for a person: it keeps nothing else from being found.
     fn unreadable(&self, payment_id: String, raw: String, now: Timestamp) -> Evidence {
-        let (provider, account) = (self.name.clone(), self.settings.api_key.clone());
+        let (provider, account) = (self.name.clone(), self.settings.account().to_owned());
         tracing::error!(%provider, payment_id, "a listed recharge cannot be read");
         let digest = Sha256::digest(&raw).into();
         Evidence {

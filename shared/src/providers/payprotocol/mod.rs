@@ -144,11 +144,11 @@ impl PayProtocol {
             EvidenceKind::Paid(_) if deposit.is_none() => (EvidenceKind::Unrecognised, None),
             kind => (kind, dust),
         };
-        let account = &self.settings.api_key;
+        let account = self.settings.account();
         let payment_id = record.id.to_string();
         Evidence {
             provider: self.name.clone(),
-            account: account.clone(),
+            account: account.to_owned(),
             order_id: Some(OrderId::of_payment(&self.name, account, &payment_id)),
             payment_id,
             deposit,
@@ -172,7 +172,7 @@ impl Provider for PayProtocol {
     }
 
     fn account(&self) -> &str {
-        &self.settings.api_key
+        self.settings.account()
     }
 
     fn policy(&self) -> Policy {

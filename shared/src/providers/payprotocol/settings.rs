@@ -42,8 +42,13 @@ pub struct Listed {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Our account there, sent as `X-PAY-KEY`: 1 to 32 of `[A-Za-z0-9_-]`. Part of every payment's identity.
+    /// Our account there, sent as `X-PAY-KEY`: 1 to 32 of `[A-Za-z0-9_-]`.
     pub api_key: String,
+    /// What the account is called in what is stored, 1 to 32 of `[A-Za-z0-9_-]`; without it the `api_key`. Part of
+    /// every payment's identity and of every deposit address: when the provider gives the account another `api_key`,
+    /// the first one stays here.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Scheme, host and the prefix that is signed with every path, without a slash at the end:
     /// `https://api.payprotocol.network/api/mer`.
     pub base_url: String,
@@ -85,6 +90,8 @@ impl Settings {
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         let api_key = is_word(&self.api_key, b"_-");
         require(api_key, "api_key must be 1 to 32 of [A-Za-z0-9_-]")?;
+        let account = is_word(self.account(), b"_-");
+        require(account, "account must be 1 to 32 of [A-Za-z0-9_-]")?;
         require(
             self.is_base_url(),
             "base_url must be https://host[:port][/path]; http is for this machine, if allowed",
@@ -100,6 +107,10 @@ impl Settings {
         let in_time = (1..=CALL_TIMEOUT_MS_MAX).contains(&self.call_timeout_ms);
         require(in_time, "call_timeout_ms must be 1 to 30000")?;
         self.check_currencies()
+    }
+
+    pub(super) fn account(&self) -> &str {
+        self.account.as_ref().unwrap_or(&self.api_key)
     }
 
     fn is_base_url(&self) -> bool {
@@ -256,6 +267,7 @@ mod tests {
             json!({"currencies": [usdt(136, "TRON", 17), usdt(136, "TRON", 18)]}),
             json!({"currencies": [usdt(136, "TRON", 17), usdt(101, "BSC", 17)]}),
             json!({"uuid_parameter": "UUID", "not_found_codes": [404, 500]}),
+            json!({"account": "PPFIRST1"}),
         ] {
             assert_eq!(check(&change), Ok(()), "{change}");
         }
@@ -271,6 +283,8 @@ mod tests {
         for (change, reason) in [
             (json!({"typo": 1}), "unreadable"),
             (json!({"api_key": "A#B"}), "api_key"),
+            (json!({"account": "A#B"}), "account"),
+            (json!({"account": ""}), "account"),
             (json!({"base_url": "http://payprotocol.invalid/api/mer"}), "base_url"),
             (json!({"base_url": "http://payprotocol.example", "allow_http": true}), "base_url"),
             (json!({"base_url": "https://a@payprotocol.example/api"}), "base_url"),

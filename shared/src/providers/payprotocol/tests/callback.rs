@@ -318,3 +318,16 @@ fn the_acknowledgement_is_seven_bytes_of_plain_text() {
         (200, "text/plain", &b"success"[..])
     );
 }
+
+#[tokio::test]
+async fn a_payment_is_the_same_under_another_api_key_of_the_account() {
+    let before = verify(&genuine(&recharge(&json!({})).to_string())).await.unwrap();
+    let bench = bench_with(json!({"api_key": "PPTEST02", "account": "PPTEST01"}), true);
+    let post = genuine(&recharge(&json!({})).to_string()).with(HEADERS[0], Some("PPTEST02"));
+    let after = verify_at(&bench, &post).await.unwrap();
+    assert_eq!(bench.provider.account(), "PPTEST01");
+    assert_eq!((after.identity(), after.order_id), (before.identity(), before.order_id));
+    // The former api_key is nobody's now.
+    let old = genuine(&recharge(&json!({})).to_string());
+    assert!(verify_at(&bench, &old).await.is_err());
+}
