@@ -450,17 +450,39 @@ async fn reviews(world: &World) -> Vec<Value> {
     world.send(&request).await.json["reviews"].as_array().unwrap().clone()
 }
 
-/// Runs every ten minutes for `hours`: at how many orders they have looked.
-async fn looks(world: &World, hours: u64) -> u64 {
-    let mut looked_at = 0;
+/// Runs every ten minutes for `hours`: at how many orders they have looked, and what they have handed over.
+async fn runs(world: &World, hours: u64) -> (u64, u64) {
+    let (mut looked_at, mut handed_over) = (0, 0);
     for _ in 0..hours * 6 {
         world.pass(600).await;
         let report = world.stack.poll().await.unwrap();
         looked_at += report["lookedAt"].as_u64().unwrap();
+        handed_over += report["evidence"].as_u64().unwrap();
         assert_eq!(report["failed"], json!(0));
         world.settle().await;
     }
-    looked_at
+    (looked_at, handed_over)
+}
+
+async fn looks(world: &World, hours: u64) -> u64 {
+    runs(world, hours).await.0
+}
+
+async fn told(world: &World, hours: u64) -> u64 {
+    runs(world, hours).await.1
+}
+
+#[test]
+fn a_provider_that_never_speaks_again_is_asked_no_more_about_what_has_ended() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        in_review(&world).await;
+        world.trader.set_mode(Mode::Down);
+        looks(&world, 76).await;
+        assert!(looks(&world, 60).await > 10, "it may still speak");
+        looks(&world, 16).await;
+        assert_eq!(looks(&world, 12).await, 0);
+    });
 }
 
 #[test]
@@ -472,7 +494,7 @@ fn what_is_paid_while_an_order_waits_for_a_person_is_found_without_its_callback(
         assert_eq!(reviews(&world).await.len(), 1, "what is known is not put aside again");
         // The payer tops it up, and the callback is lost.
         let _ = world.pay(&order, Some(9_000_000));
-        looks(&world, 4).await;
+        assert_eq!(told(&world, 4).await, 1, "once, however often it is said");
         let all = reviews(&world).await;
         let why: Vec<&str> = all.iter().map(|one| one["why"].as_str().unwrap()).collect();
         assert_eq!(why, ["amount_mismatch", "amount_conflict"]);

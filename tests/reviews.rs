@@ -17,9 +17,9 @@ use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::resolve::resolve as resolve_as_worker;
 use recharge_shared::app::settle::{Context, Policies};
 use recharge_shared::domain::{
-    AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy, Mode,
-    Money, OrderId, ProviderName, ReviewId, Source, Timestamp, TraceId, UserAccess, UserId,
-    UserMark,
+    Action, AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy,
+    Mode, Money, OrderId, ProviderName, ReviewId, ReviewState, Ruling, Source, Timestamp, TraceId,
+    UserAccess, UserId, UserMark,
 };
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::providers::Answer;
@@ -696,41 +696,88 @@ async fn deposited(world: &World) -> Evidence {
     listed.pop().unwrap()
 }
 
+/// A large deposit whose callback names another transaction than the provider's list.
+async fn unconfirmed() -> (World, Value) {
+    let world = cautious().await;
+    let mut evidence = deposited(&world).await;
+    evidence.source = Source::Callback;
+    evidence.transaction_id = Some("ff".to_owned());
+    let trace = TraceId::parse("test").unwrap();
+    arrive(&world, &SettlementMessage { trace, evidence }).await;
+    let seen = only_review(&world).await;
+    assert_eq!((balance(&world, "u_1"), &seen["why"]), (0, &json!("unconfirmed")));
+    (world, seen)
+}
+
+fn to_user(user: &str) -> Value {
+    json!({"action": "credit_user", "userId": user, "merchant": "m_demo", "note": "his"})
+}
+
 #[test]
-fn a_large_deposit_of_which_the_provider_says_another_transaction_is_for_a_person() {
+fn a_large_deposit_that_is_not_confirmed_is_credited_when_the_provider_lists_it() {
     simulate(1, async || {
-        for refused in [false, true] {
-            let world = cautious().await;
-            let mut evidence = deposited(&world).await;
-            evidence.source = Source::Callback;
-            evidence.transaction_id = Some("ff".to_owned());
-            let trace = TraceId::parse("test").unwrap();
-            arrive(&world, &SettlementMessage { trace, evidence }).await;
-            let seen = only_review(&world).await;
-            assert_eq!((balance(&world, "u_1"), &seen["why"]), (0, &json!("unconfirmed")));
-            // What the provider itself lists is credited, unless a person has refused it before.
-            if refused {
+        let (world, seen) = unconfirmed().await;
+        world.let_pass(3).await;
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        assert_eq!(only_review(&world).await["booked"], true);
+        // Nothing is left to credit by hand, to nobody.
+        for user in ["u_1", "u_2"] {
+            assert_eq!(resolve(&world, "admin", &seen, &to_user(user)).await.status, 409, "{user}");
+        }
+        assert_eq!(resolve(&world, "admin", &seen, &note("reject")).await.status, 202);
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_2")), (25_000_000, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_deposit_that_the_provider_has_settled_is_given_to_no_other_user() {
+    simulate(1, async || {
+        let world = cautious().await;
+        let evidence = deposited(&world).await;
+        // Not confirmed at first: the provider is slow to know it.
+        world.payprotocol.set_mode(PayprotocolMode::WrongAmount);
+        let said = Evidence { source: Source::Callback, ..evidence };
+        let trace = TraceId::parse("test").unwrap();
+        arrive(&world, &SettlementMessage { trace, evidence: said }).await;
+        let seen = only_review(&world).await;
+        world.payprotocol.set_mode(PayprotocolMode::Ok);
+        world.let_pass(3).await;
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        let refused = resolve(&world, "operator", &seen, &to_user("u_2")).await;
+        assert_eq!((refused.status, balance(&world, "u_2")), (409, 0), "{}", refused.text);
+        assert_eq!(resolve(&world, "operator", &seen, &to_user("u_1")).await.status, 202);
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn what_people_have_begun_to_refuse_no_list_credits() {
+    for proposed in [false, true] {
+        simulate(1, async || {
+            let (world, seen) = unconfirmed().await;
+            if proposed {
+                let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
+                let review = store(&world).review(&id).await.unwrap().unwrap();
+                let ruling = Ruling {
+                    action: Action::Reject,
+                    by: "admin".to_owned(),
+                    note: "forged".to_owned(),
+                    at: Timestamp::from_millis(world.clock().now_ms()),
+                    second: None,
+                };
+                let proposal = (ReviewState::Proposed, &ruling);
+                store(&world).rule(&review, proposal, ruling.at).await.unwrap();
+            } else {
                 assert_eq!(resolve(&world, "operator", &seen, &note("reject")).await.status, 202);
             }
             world.let_pass(3).await;
-            let credited = if refused { 0 } else { 25_000_000 };
-            assert_eq!(balance(&world, "u_1"), credited);
-            if !refused {
-                assert_eq!(only_review(&world).await["booked"], true);
-                // Nothing is left to credit by hand.
-                resolve(
-                    &world,
-                    "admin",
-                    &seen,
-                    &json!({"action": "credit_user", "userId": "u_1",
-                    "note": "late"}),
-                )
-                .await;
-                assert_eq!(balance(&world, "u_1"), credited);
-            }
+            assert_eq!(balance(&world, "u_1"), 0);
             sound(&world).await;
-        }
-    });
+        });
+    }
 }
 
 #[test]

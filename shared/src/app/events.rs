@@ -21,6 +21,10 @@ const LISTED_WITHIN: Duration = Duration::from_secs(5);
 /// How old an event is before it is shown.
 pub const SHOWN_AFTER: Duration = Duration::from_secs(15);
 
+/// How long, in milliseconds, an event whose order cannot be read stops a cursor, so that whoever mends it in time has
+/// hidden nothing. After that it stops nobody any more.
+const UNREADABLE_MS: i64 = 86_400_000;
+
 /// How often an event is listed again because the table was slow.
 const LISTINGS_MAX: usize = 3;
 
@@ -62,12 +66,25 @@ pub async fn pull(
     let ids: Vec<OrderId> = ids.into_iter().cloned().collect();
     let orders = store.orders(&ids).await?;
     let notice = |listed: &Listed| {
-        // An order that cannot be read hides no other's events.
         let order = orders.iter().find(|order| order.id == listed.order)?;
-        let notice = order.notice(listed.sequence);
-        Some(notice.ok_or_else(|| StoreError::Damaged(format!("no notice at {}", listed.position))))
+        order.notice(listed.sequence)
     };
-    let notices = page.found.iter().filter_map(notice).collect::<Result<_, _>>()?;
-    let last = page.found.last().map(|listed| listed.position.as_str());
-    Ok(Pulled { notices, next: last.or(after).map(str::to_owned), more: page.more })
+    let waits_since = Timestamp::from_millis(clock.now().millis().saturating_sub(UNREADABLE_MS));
+    let (mut notices, mut last, mut more) = (Vec::new(), None, page.more);
+    for listed in &page.found {
+        let position = listed.position.as_str();
+        match notice(listed) {
+            Some(notice) => notices.push(notice),
+            None if !listed.is_since(waits_since) => {
+                tracing::error!(position, "an event is left out: its order cannot be read");
+            }
+            None if last.is_some() => {
+                more = true;
+                break;
+            }
+            None => return Err(StoreError::Damaged(format!("no notice at {position}"))),
+        }
+        last = Some(position);
+    }
+    Ok(Pulled { notices, next: last.or(after).map(str::to_owned), more })
 }

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::bug::{self, Bug};
 use crate::clock::Clock;
-use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER};
+use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER, MONITORING_WINDOW};
 use crate::domain::{
     Evidence, EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp, TraceId, shadow,
 };
@@ -320,7 +320,8 @@ impl Run<'_> {
                 return Ok(report);
             }
             Said::Proof if !over && planned.is_some() => return Ok(report),
-            Said::Unknown if !over || report.failed > 0 => return Ok(report),
+            Said::Unknown if report.failed > 0 => return Ok(report),
+            Said::Unknown if !over && !is_given_up(&order, now) => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}
         }
         if over && !foreign && order.received.minor() > 0 {
@@ -409,6 +410,10 @@ impl Run<'_> {
         if paid.is_some() && known == paid {
             return Said::Nothing;
         }
+        // Nor does another amount of it, which is put aside once.
+        if known.is_some() && self.is_put_aside(&evidence).await {
+            return Said::Nothing;
+        }
         let message = SettlementMessage { trace: order.trace.clone(), evidence: *evidence };
         match self.context.queue.send(&message).await {
             Ok(()) => {
@@ -429,6 +434,12 @@ impl Run<'_> {
                 Said::Unknown
             }
         }
+    }
+
+    /// Whether the statement waits for a person already; `false` when that cannot be read.
+    async fn is_put_aside(&self, evidence: &Evidence) -> bool {
+        let known = self.context.store.known_statements(std::slice::from_ref(evidence)).await;
+        known.is_ok_and(|known| known.iter().any(|known| known.parked))
     }
 
     async fn resume(&self, order: Order) -> Result<bool, StoreError> {
@@ -482,4 +493,9 @@ impl Run<'_> {
         announce(self.context.notifications, &after, &after.trace).await;
         Ok(true)
     }
+}
+
+/// Whether a provider that still says nothing of an ended order, as long again as it was to be asked, is asked no more.
+fn is_given_up(order: &Order, now: Timestamp) -> bool {
+    !order.state.is_open() && now.since(order.created_at) > 2 * MONITORING_WINDOW
 }

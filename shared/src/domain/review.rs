@@ -196,6 +196,15 @@ impl Review {
         if known.is_some_and(|payment| payment.fate == PaymentFate::Refused) {
             return Some("the payment was refused with its order");
         }
+        let elsewhere = match (action, meant_for) {
+            (Action::CreditUser(merchant, user), Some(order)) => {
+                (&order.merchant, &order.user) != (merchant, user)
+            }
+            _ => false,
+        };
+        if elsewhere && known.is_some_and(|payment| payment.fate == PaymentFate::Credited) {
+            return Some("the payment is credited already, to another user");
+        }
         let on_order = known.is_some();
         let at_home = target.is_some() && meant_for.map(|order| &order.id) == target;
         if (of_order || on_order) && target.is_some() && !at_home {

@@ -20,6 +20,13 @@ pub struct Listed {
     pub position: String,
 }
 
+impl Listed {
+    /// Whether it was listed at `at` or later.
+    pub fn is_since(&self, at: Timestamp) -> bool {
+        *self.position >= *edge(at)
+    }
+}
+
 /// A part of the list, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedPage {

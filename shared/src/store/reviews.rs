@@ -36,7 +36,7 @@ pub struct Known {
     pub booked: bool,
     /// What is booked was another transaction, in another currency, or another user's: a person has to see the statement.
     pub contradicted: bool,
-    /// It was put aside; not of one that waits only because the provider did not confirm it yet.
+    /// It was put aside; not of one that waits, undecided, only because the provider did not confirm it yet.
     pub parked: bool,
 }
 
@@ -153,9 +153,10 @@ impl Store {
                 let asked = KeysAndAttributes::builder()
                     .set_keys(Some(wanted))
                     .projection_expression(
-                        "pk, amount, currency, held, transactionId, merchant, #user, why, closedAt",
+                        "pk, amount, currency, held, transactionId, merchant, #user, why, #state",
                     )
                     .expression_attribute_names("#user", "user")
+                    .expression_attribute_names("#state", "state")
                     .build()
                     .map_err(|_| StoreError::Damaged("no keys".to_owned()))?;
                 let request = self.client.batch_get_item().request_items(&self.table, asked);
@@ -186,7 +187,7 @@ impl Store {
                     }
             });
             let contradicted = row.is_some_and(|row| is_of_another(row, evidence));
-            let parked = found.get(&parked).is_some_and(|row| !may_be_confirmed(row));
+            let parked = found.get(&parked).is_some_and(|row| booked || !may_be_confirmed(row));
             Known { booked, contradicted, parked }
         };
         Ok(statements.iter().map(is_known).collect())
@@ -352,11 +353,12 @@ fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
         || currencies.is_some_and(|(booked, named)| booked != named)
 }
 
-/// Whether what was put aside waits only because the provider did not confirm it, and for a person: the provider may
-/// have known less then than it does now.
+/// Whether what was put aside waits only because the provider did not confirm it, which may have known less then than it
+/// does now; and nobody has begun to decide.
 fn may_be_confirmed(row: &Row) -> bool {
     let why = optional_text(row, "why").and_then(ParkReason::parse);
-    why == Some(ParkReason::Unconfirmed) && !row.contains_key("closedAt")
+    let state = optional_text(row, "state").map_or(Some(ReviewState::Open), ReviewState::parse);
+    (why, state) == (Some(ParkReason::Unconfirmed), Some(ReviewState::Open))
 }
 
 /// That the review stands as it was read, decision and all, and that no order has come to wait for it since.

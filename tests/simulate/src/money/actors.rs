@@ -58,14 +58,16 @@ async fn payer(sim: Rc<Sim>, money: Money, script: Script) {
     tokio::time::sleep(Duration::from_millis(script.starts_ms + pays_ms)).await;
     let Some(order) = order_of(&sim, &script) else { return };
     let parts = parts(&sim, script.asked);
-    // Of several payments the query tells the last alone.
-    let persists = script.persists || parts.len() > 1;
     let mut sends = Vec::new();
+    let last = parts.len().saturating_sub(1);
     for (position, minor) in parts.into_iter().enumerate() {
         if sim.is_over.get() || !money.gate.has(&order) {
             break;
         }
         let payment = format!("g-{}-{position}", script.number);
+        // Of several payments the query tells the last alone.
+        let is_told = position == last && (last == 0 || sim.plan.mode.polls());
+        let persists = script.persists || !is_told;
         let owner = (API_KEYS[script.merchant].merchant.to_owned(), script.user.clone());
         let paid = Paid {
             minor: minor.into(),

@@ -51,7 +51,7 @@ pub fn missing(sim: &Sim, money: &Money) -> Vec<String> {
         places
     });
     for (key, paid) in money.funds.all() {
-        if places.contains_key(&key) || is_excused(sim, &key, &paid) {
+        if places.contains_key(&key) || is_excused(sim, &key, &paid) || is_beside(sim, &paid) {
             continue;
         }
         missing.push(format!("I9: {key} is nowhere: {paid:?}"));
@@ -73,6 +73,19 @@ fn is_excused(sim: &Sim, key: &str, paid: &Paid) -> bool {
     let mode = sim.plan.mode;
     let is_deposit = key.starts_with(PAYPROTOCOL);
     !mode.polls() && !paid.is_heard && (is_deposit || !mode.calls_back() || !paid.persists)
+}
+
+/// Whether it came to an order that another payment has settled, of which the poller asks no more.
+fn is_beside(sim: &Sim, paid: &Paid) -> bool {
+    let Some(order) = paid.order.as_ref().filter(|_| !paid.persists && !paid.is_heard) else {
+        return false;
+    };
+    let key = (format!("O#{order}"), "O".to_owned());
+    sim.wire.books(|books| {
+        books.rows.get(&key).is_some_and(|row| {
+            text(row, "state") == "SUCCESS" && payments(row).iter().any(|(_, fate, _)| fate == "C")
+        })
+    })
 }
 
 /// I1 and I3 to the unit: what users have is what the providers received, each payment once.
