@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::Mode;
+use recharge_local::stack::TRADER_KEY;
 use recharge_shared::domain::{
     AmountPolicy, Merchant, MerchantId, MerchantPolicy, ProviderName, Timestamp,
 };
@@ -546,5 +548,84 @@ fn a_list_that_an_operator_has_read_again_is_not_taken_forward_by_a_run_that_had
         let late = store.list_was_read(account, Some(at(200)), at(260)).await.unwrap();
         assert_eq!(late, Written::Raced);
         assert_eq!(store.list_read_until(&name, "ACCOUNT").await.unwrap(), Some(at(50)));
+    });
+}
+
+/// A way to the trader on which orders are refused from some time on.
+#[derive(Debug)]
+struct Refusing(Arc<dyn Outbound>, Arc<AtomicBool>);
+
+#[async_trait]
+impl Outbound for Refusing {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        if request.uri().path().ends_with("/TraderRechargeorder") && self.1.load(Ordering::Relaxed)
+        {
+            return Ok(Response::new(Bytes::from(r#"{"status":0,"err":"closed"}"#)));
+        }
+        self.0.send(request, limits).await
+    }
+}
+
+#[test]
+fn who_is_refused_when_taken_on_is_told_at_once() {
+    for by_client in [false, true] {
+        simulate(1, async || {
+            let refuses = Arc::new(AtomicBool::new(false));
+            let way = refuses.clone();
+            let world = World::with(
+                None,
+                |trader| Arc::new(Refusing(Arc::new(trader.outbound()), way)),
+                |receiver| Arc::new(receiver.clone()),
+            );
+            let world = world.await;
+            // The user has an address.
+            create(&world, "k-0").await;
+            world.trader.set_mode(Mode::Down);
+            let begun = create(&world, "k-1").await;
+            assert_eq!(world.order(&begun).await["status"], "CREATED");
+            world.trader.set_mode(Mode::Ok);
+            refuses.store(true, Ordering::Relaxed);
+            world.pass(40).await;
+            match by_client {
+                true => {
+                    let again = world.create("u_1", MINOR, "k-1").await;
+                    assert_eq!((again.status, &again.json["status"]), (200, &json!("FAILED")));
+                }
+                false => drop(world.stack.poll().await.unwrap()),
+            }
+            assert_eq!(world.order(&begun).await["status"], "FAILED");
+            world.notify().await;
+            assert_eq!(world.untold().await, Vec::<String>::new());
+        });
+    }
+}
+
+#[test]
+fn a_refusal_under_a_former_key_ends_no_order() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let aws = &world.stack.ground.aws;
+        let secrets = aws.secrets(aws.http_client(), 1);
+        let put = async |key: &str| {
+            let put = secrets.put_secret_value().secret_id(&world.stack.names.provider_keys);
+            let document = json!({"trader": {"key": key}}).to_string();
+            put.secret_string(document).send().await.unwrap();
+        };
+        // The user has an address: it is the order that the provider will refuse.
+        create(&world, "k-0").await;
+        put("former-key-0123456789abcdef01234567").await;
+        world.pass(400).await;
+        let refused = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!(refused.json["status"], "FAILED", "no newer key is known");
+        world.pass(61).await;
+        put(TRADER_KEY).await;
+        let begun = world.create("u_1", MINOR, "k-2").await;
+        assert_eq!((begun.status, &begun.json["status"]), (201, &json!("CREATED")));
+        world.let_pass(2).await;
+        assert_eq!(world.order(begun.json["orderId"].as_str().unwrap()).await["status"], "PENDING");
     });
 }

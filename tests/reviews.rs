@@ -24,7 +24,7 @@ use recharge_shared::domain::{
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::providers::Answer;
 use recharge_shared::queue::{ResolutionMessage, SettlementMessage, SettlementQueue};
-use recharge_shared::store::Store;
+use recharge_shared::store::{Store, Written};
 use recharge_tests::world::simulate;
 use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
@@ -1207,7 +1207,7 @@ fn a_review_is_not_closed_behind_the_back_of_an_order_that_has_come_to_wait_for_
         recharge_shared::app::settle::settle(context, &fresh, None).await.unwrap();
         assert!(stands(&world, &order).await.starts_with("REVIEW"));
         let now = Timestamp::from_millis(world.clock().now_ms());
-        let ended = store.end_review(&read, (ReviewState::Rejected, now), None, None).await;
+        let ended = store.end_review(&read, (ReviewState::Rejected, now), None, &[]).await;
         assert_eq!(ended.unwrap(), Settled::Raced);
         world.settle().await;
         assert_eq!(stands(&world, &order).await, "FAILED manual 4000000 0 REFUSED");
@@ -1288,5 +1288,114 @@ fn a_payment_that_was_credited_meanwhile_does_not_go_back() {
         );
         assert_eq!((balance(&world, "u_1"), world.books().refunds), (MINOR.into(), 0));
         sound(&world).await;
+    });
+}
+
+#[test]
+fn what_goes_back_unread_is_never_credited_when_it_can_be_read() {
+    type Change = fn(&mut Evidence);
+    let unread: [(Change, &str); 3] = [
+        (|said| said.kind = EvidenceKind::Unlisted, "p-1"),
+        (|said| said.kind = EvidenceKind::Unrecognised, "p-1"),
+        (
+            |said| {
+                said.kind = EvidenceKind::Unrecognised;
+                said.payment_id = "msg-1".to_owned();
+                said.transaction_id = Some("p-2".to_owned());
+            },
+            "p-2",
+        ),
+    ];
+    for (change, later) in unread {
+        simulate(1, async || {
+            let world = World::new().await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            let mut said = paid(&world, &order, "p-1", MINOR);
+            change(&mut said.evidence);
+            arrive(&world, &said).await;
+            let seen = only_review(&world).await;
+            let first = resolve(&world, "admin", &seen, &note("refund")).await;
+            assert_eq!(first.json["status"], "PROPOSED", "nobody knows how much it is");
+            let second = resolve(&world, "admin2", &seen, &note("refund")).await;
+            assert_eq!(second.json["status"], "APPROVED");
+            arrive(&world, &paid(&world, &order, later, MINOR)).await;
+            assert_eq!(balance(&world, "u_1"), 0);
+            let open = only_review(&world).await;
+            assert_eq!(
+                (&open["why"], &open["paymentId"]),
+                (&json!("second_payment"), &json!(later))
+            );
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn what_goes_back_unread_was_not_credited_meanwhile() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut said = paid(&world, &order, "msg-1", MINOR);
+        said.evidence.kind = EvidenceKind::Unrecognised;
+        said.evidence.transaction_id = Some("p-1".to_owned());
+        arrive(&world, &said).await;
+        let seen = only_review(&world).await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        for person in ["admin", "admin2"] {
+            resolve(&world, person, &seen, &note("refund")).await;
+        }
+        let open = review(&world, &seen["reviewId"]).await;
+        assert_eq!(
+            (&open["status"], &open["refusal"]),
+            (&json!("OPEN"), &json!("the payment is booked"))
+        );
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (MINOR.into(), 0));
+    });
+}
+
+#[test]
+fn where_nothing_came_nothing_goes_back() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, &order, 0)).await;
+        let seen = only_review(&world).await;
+        assert_eq!(seen["why"], "nothing_received");
+        assert_eq!(resolve(&world, "admin", &seen, &note("refund")).await.status, 202);
+        assert_eq!(world.books().refunds, 0);
+        arrive(&world, &paid(&world, &order, &order, MINOR)).await;
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn only_the_decision_that_was_read_is_opened_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-1", MINOR)).await;
+        let id = only_review(&world).await["reviewId"].as_str().unwrap().to_owned();
+        let (store, id) = (store(&world), ReviewId::parse(&id).unwrap());
+        let at = |ms: i64| Timestamp::from_millis(world.clock().now_ms() + ms);
+        let ruling = |action, ms| Ruling {
+            action,
+            by: "admin".to_owned(),
+            note: "x".to_owned(),
+            at: at(ms),
+            second: None,
+        };
+        let open = store.review(&id).await.unwrap().unwrap();
+        let first = ruling(Action::CreditOrder(OrderId::parse(&order).unwrap()), 0);
+        store.rule(&open, (ReviewState::Approved, &first), at(60_000)).await.unwrap();
+        let seen_by_a = store.review(&id).await.unwrap().unwrap();
+        // Another worker opens it again, and people decide otherwise.
+        assert_eq!(store.reopen_review(&seen_by_a, "once").await.unwrap(), Written::Now);
+        let open = store.review(&id).await.unwrap().unwrap();
+        let second = (ReviewState::Approved, &ruling(Action::Reject, 1));
+        assert_eq!(store.rule(&open, second, at(60_000)).await.unwrap(), Written::Now);
+        assert_eq!(store.reopen_review(&seen_by_a, "late").await.unwrap(), Written::Raced);
+        let now = store.review(&id).await.unwrap().unwrap();
+        assert_eq!((now.state, now.refusal), (ReviewState::Approved, None));
     });
 }

@@ -197,6 +197,10 @@ async fn create(
             announce(&deps.notifications, &order, trace).await;
             Answer::Json { status: 201, body: order_body(&order), replayed: false }
         }
+        Created::Resumed(order) => {
+            announce(&deps.notifications, &order, trace).await;
+            Answer::Json { status: 200, body: order_body(&order), replayed: true }
+        }
         Created::Before(order) => {
             Answer::Json { status: 200, body: order_body(&order), replayed: true }
         }

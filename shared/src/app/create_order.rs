@@ -52,6 +52,8 @@ pub enum Created {
     Now(Box<Order>),
     /// The order that the same request made before, as it stands.
     Before(Box<Order>),
+    /// The same, which has moved on while this request was at it.
+    Resumed(Box<Order>),
 }
 
 /// Creates the order that `key` names, or finds it.
@@ -111,11 +113,12 @@ pub async fn create_order(
             if !is_repeated(&existing, order.fingerprint, Some((provider.name(), otherwise))) {
                 return Err(reused());
             }
+            let state = existing.state;
             let order = match own_provider(context, &existing) {
-                Some(provider) => resume(context, provider, *existing).await?,
-                None => *existing,
+                Some(provider) => Box::new(resume(context, provider, *existing).await?),
+                None => existing,
             };
-            Ok(Created::Before(Box::new(order)))
+            Ok(if order.state == state { Created::Before(order) } else { Created::Resumed(order) })
         }
         Placed::ReferenceTaken => {
             let mut error = ApiError::field("orderReference", "belongs to another order");

@@ -1,9 +1,13 @@
-//! Merchants' settings as an instance knows them: kept for a minute, so that a request costs no read.
+//! Merchants' settings as an instance knows them: kept for a minute, so that a request costs no read, and read once for
+//! all who want them at the same time.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::domain::{Merchant, MerchantId, Timestamp};
 use crate::store::{Store, StoreError};
@@ -16,13 +20,14 @@ const USABLE_FOR: Duration = Duration::from_secs(60);
 /// The merchants that this instance has met.
 pub struct Merchants {
     store: Store,
-    known: Mutex<BTreeMap<MerchantId, Known>>,
+    known: std::sync::Mutex<BTreeMap<MerchantId, Arc<Mutex<Known>>>>,
 }
 
-#[derive(Clone)]
+/// What is known of one merchant. Whoever reads holds it; the others wait and share what comes of it.
+#[derive(Default)]
 struct Known {
-    merchant: Arc<Merchant>,
-    read_at: Timestamp,
+    read: Option<(Arc<Merchant>, Timestamp)>,
+    failed_at: Option<Instant>,
 }
 
 impl fmt::Debug for Merchants {
@@ -34,28 +39,37 @@ impl fmt::Debug for Merchants {
 impl Merchants {
     /// Those whose settings are in `store`.
     pub fn new(store: Store) -> Merchants {
-        Merchants { store, known: Mutex::default() }
+        Merchants { store, known: std::sync::Mutex::default() }
     }
 
     /// The merchant as it was set up; at most a minute old.
     pub async fn get(&self, id: &MerchantId, now: Timestamp) -> Result<Arc<Merchant>, StoreError> {
-        let kept = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        let age = kept.as_ref().map(|kept| now.since(kept.read_at));
-        if let (Some(kept), Some(age)) = (&kept, age)
-            && age < RENEW_AFTER
+        let asked_at = Instant::now();
+        let known = {
+            let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(id.clone()).or_default().clone()
+        };
+        let mut known = known.lock().await;
+        let kept = known.read.as_ref().map(|(merchant, at)| (merchant.clone(), now.since(*at)));
+        if let Some((merchant, age)) = &kept
+            && *age < RENEW_AFTER
         {
-            return Ok(kept.merchant.clone());
+            return Ok(merchant.clone());
         }
-        match (self.store.merchant(id).await, kept, age) {
-            (Ok(merchant), _, _) => {
+        let read = match known.failed_at.is_some_and(|at| at > asked_at) {
+            true => Err(StoreError::Busy("the merchant's settings".to_owned())),
+            false => self.store.merchant(id).await,
+        };
+        match (read, kept) {
+            (Ok(merchant), _) => {
                 let merchant = Arc::new(merchant);
-                let known = Known { merchant: merchant.clone(), read_at: now };
-                let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                all.insert(id.clone(), known);
+                known.read = Some((merchant.clone(), now));
                 Ok(merchant)
             }
-            (Err(_), Some(kept), Some(age)) if age < USABLE_FOR => Ok(kept.merchant),
-            (Err(error), _, _) => Err(error),
+            (Err(error), kept) => {
+                known.failed_at = Some(Instant::now());
+                kept.filter(|(_, age)| *age < USABLE_FOR).map(|(merchant, _)| merchant).ok_or(error)
+            }
         }
     }
 }

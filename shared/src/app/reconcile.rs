@@ -452,6 +452,8 @@ impl Run<'_> {
         let order = Order { attempt_until: until, attempt_by: invocation.to_owned(), ..order };
         let submission = Submission { store, provider: self.provider, clock, actor: ACTOR };
         let order = submission.again(order).await?.order;
+        // The provider may have said no.
+        announce(self.context.notifications, &order, &order.trace).await;
         match order.state {
             OrderState::Created => {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);

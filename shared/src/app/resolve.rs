@@ -323,13 +323,11 @@ async fn end(
     let order = order.filter(|_| review.has_money());
     let freed = order.and_then(|(order, fate)| let_go(order, &evidence, fate, now));
     let change = order.map(|(order, _)| order).zip(freed.as_ref());
-    // A payment that goes back is not credited by the proof that comes later. One that contradicts another
-    // statement may be no payment at all.
-    let is_payment = matches!(evidence.kind, EvidenceKind::Paid(_));
-    let goes_back =
-        state == ReviewState::Refund && is_payment && review.why != ParkReason::AmountConflict;
-    let refunded = goes_back.then_some(&evidence);
-    match context.store.end_review(review, (state, now), change, refunded).await? {
+    let refunded = match state {
+        ReviewState::Refund => goes_back(review, &evidence),
+        _ => Vec::new(),
+    };
+    match context.store.end_review(review, (state, now), change, &refunded).await? {
         Settled::Now => {}
         Settled::Raced => return Ok(Wrote::Raced),
         Settled::PaymentTaken => return reopen(context, review, "the payment is booked").await,
@@ -344,8 +342,29 @@ async fn end(
     Ok(Wrote::Done(Settlement { announce, ..Settlement::plain(Outcome::AlreadyDone) }))
 }
 
+/// The payments that are paid back with the statement: no proof that comes later credits them, also when it can be read
+/// better than this. Where nothing came nothing goes back, and what contradicts another statement may be no payment at all.
+fn goes_back(review: &Review, evidence: &Evidence) -> Vec<Evidence> {
+    let is_payment = match evidence.kind {
+        EvidenceKind::Paid(amount) => amount.minor() > 0,
+        EvidenceKind::Unlisted | EvidenceKind::Unrecognised => true,
+        EvidenceKind::Declined | EvidenceKind::TimedOut => false,
+    };
+    if !is_payment || review.why == ParkReason::AmountConflict {
+        return Vec::new();
+    }
+    let mut all = vec![evidence.clone()];
+    // What cannot be read may be called by its message; the transaction is what a later proof calls it by.
+    if evidence.kind == EvidenceKind::Unrecognised
+        && let Some(id) = evidence.transaction_id.as_ref().filter(|id| **id != evidence.payment_id)
+    {
+        all.insert(0, Evidence { payment_id: id.clone(), ..evidence.clone() });
+    }
+    all
+}
+
 async fn reopen(context: Context<'_>, review: &Review, why: &str) -> Result<Wrote, StoreError> {
     tracing::warn!(review = review.id.as_str(), why, "decision not carried out");
-    context.store.reopen_review(&review.id, why).await?;
+    context.store.reopen_review(review, why).await?;
     Ok(Wrote::Done(Settlement::plain(Outcome::Parked(review.why))))
 }

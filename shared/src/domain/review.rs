@@ -243,7 +243,10 @@ impl Review {
     /// that it credits, or that lets go of the money, with what waits there.
     pub fn needs_two(&self, action: &Action, order: Option<&Order>, two_from: u64) -> bool {
         let moved = order.and_then(|order| self.moved_with(action, order));
-        self.takes_two(two_from) || moved.is_some_and(|moved| is_large(moved, two_from))
+        // What is paid back is never credited, and of this nobody can say how much it is.
+        let unknown = matches!(action, Action::Refund)
+            && matches!(self.evidence.kind, EvidenceKind::Unlisted | EvidenceKind::Unrecognised);
+        unknown || self.takes_two(two_from) || moved.is_some_and(|moved| is_large(moved, two_from))
     }
 
     /// What `action` moves of the money of `order`, this payment included.

@@ -1,7 +1,7 @@
 //! The non-secret settings of all providers, one JSON document: `{"<name>": {…}}`. What each member
 //! means stands with the adapter that reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,6 +92,7 @@ impl ProviderSettings {
             Ok((named, account))
         };
         let accounts = entries.into_iter().map(named).collect::<Result<_, _>>()?;
+        is_each_once(&accounts)?;
         Ok(ProviderSettings { accounts })
     }
 
@@ -140,9 +141,42 @@ impl ProviderSettings {
     }
 }
 
+/// Refuses two names for one account that tells its payments in a list: each of them would credit every deposit.
+fn is_each_once(accounts: &BTreeMap<ProviderName, Account>) -> Result<(), SettingsError> {
+    let mut seen = BTreeSet::new();
+    for (name, account) in accounts {
+        let Account::PayProtocol(settings) = account else { continue };
+        if !seen.insert(&settings.api_key) {
+            return Err(SettingsError(format!("{name}: another name has its api_key, too")));
+        }
+    }
+    Ok(())
+}
+
 /// A loopback address, or a name that is reserved for leading nowhere.
 pub(super) fn stays_here(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     loopback || host == "localhost" || host.ends_with(".invalid")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_account_that_lists_its_payments_has_one_name() {
+        let deposits = |api_key: &str| {
+            json!({"kind": "payprotocol", "api_key": api_key, "base_url": "https://pay.invalid",
+                   "callback_paths": ["/a"], "currencies": []})
+        };
+        let read = |first: &str, second: &str| {
+            let all = json!({"first": deposits(first), "second": deposits(second)});
+            ProviderSettings::parse(&all.to_string()).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("K1", "K2"), Ok(()));
+        assert_eq!(read("K1", "K1"), Err("second: another name has its api_key, too".to_owned()));
+    }
 }

@@ -260,6 +260,13 @@ impl ProviderKeys {
         self.of(&versions.current).map(str::to_owned).ok_or(Unavailable)
     }
 
+    /// Whether `key` is the one to sign with still, by what was read within the last minute; `false` when nobody can
+    /// say.
+    pub async fn is_current(&self, now: Timestamp, key: &str) -> bool {
+        self.secret.renew(now).await.is_ok()
+            && self.signing(now).await.is_ok_and(|current| current == key)
+    }
+
     /// Whether `fits` holds for the current or the previous key; a miss reads the secret early, at
     /// most once a minute.
     pub async fn any(

@@ -253,17 +253,25 @@ impl Store {
         }))
     }
 
-    /// Opens a review again whose decision cannot be carried out, and says why.
-    pub async fn reopen_review(&self, id: &ReviewId, why: &str) -> Result<Written, StoreError> {
+    /// Opens a review again whose decision cannot be carried out, and says why; only if the decision is the one that was
+    /// read.
+    pub async fn reopen_review(&self, review: &Review, why: &str) -> Result<Written, StoreError> {
+        if review.ruling.is_none() {
+            return Err(StoreError::Damaged(format!("review {} is not decided", review.id)));
+        }
+        let mut values = HashMap::from([
+            (":open".to_owned(), s(ReviewState::Open.as_str())),
+            (":why".to_owned(), s(why)),
+        ]);
+        let condition = as_read(review, &mut values);
         let request = self.client.update_item().table_name(&self.table);
         let sent = request
-            .set_key(Some(parked_key(id.as_str())))
+            .set_key(Some(parked_key(review.id.as_str())))
             .update_expression("SET #state = :open, refusal = :why REMOVE dueAt, dueShard")
-            .condition_expression("#state = :approved")
+            .condition_expression(condition)
             .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":open", s(ReviewState::Open.as_str()))
-            .expression_attribute_values(":approved", s(ReviewState::Approved.as_str()))
-            .expression_attribute_values(":why", s(why))
+            .expression_attribute_names("#action", "action")
+            .set_expression_attribute_values(Some(values))
             .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
             .send()
             .await;

@@ -147,16 +147,16 @@ impl Store {
     }
 
     /// Ends a review without a credit, if it stands as it was read; `order` before and after, where that
-    /// changes one.
+    /// changes one. `PaymentTaken` when the first of what is `refunded` is booked.
     pub async fn end_review(
         &self,
         review: &Review,
         (state, now): (ReviewState, Timestamp),
         order: Option<(&Order, &Order)>,
-        refunded: Option<&Evidence>,
+        refunded: &[Evidence],
     ) -> Result<Settled, StoreError> {
         let mut items = Vec::new();
-        if let Some(evidence) = refunded {
+        for evidence in refunded {
             items.push(self.new_row(refund_row(evidence, now))?);
         }
         items.push(self.close_review(review, state, now)?);
@@ -169,10 +169,10 @@ impl Store {
         let version = order.map_or(0, |(before, _)| before.version).to_string();
         let fields = ["end", review.id.as_str(), state.as_str(), &at, &ruled, &seen, &version];
         let token = token(&fields);
-        match (self.transact("review", token, items).await?, refunded) {
-            (transacted, Some(_)) => Ok(settled(transacted)),
-            (Transacted::Done, None) => Ok(Settled::Now),
-            (Transacted::Refused(_), None) => Ok(Settled::Raced),
+        match self.transact("review", token, items).await? {
+            transacted if !refunded.is_empty() => Ok(settled(transacted)),
+            Transacted::Done => Ok(Settled::Now),
+            Transacted::Refused(_) => Ok(Settled::Raced),
         }
     }
 

@@ -287,8 +287,17 @@ impl Provider for Trader {
             fields[3].1 = another.as_str();
         }
         let path = &self.settings.order_path;
+        let Ok(key) = self.keys.signing(now).await else {
+            return Answer::Unknown("our key cannot be read".to_owned());
+        };
         let envelope = self.call("create_order", path, &fields, now).await;
-        wire::accepted(&self.settings, envelope)
+        match wire::accepted(&self.settings, envelope) {
+            // It says no to a wrong signature, too, and only in words: a former key's refusal ends no order.
+            Answer::Declined(why) if !self.keys.is_current(now, &key).await => {
+                Answer::Unknown(format!("refused under a former key: {why}"))
+            }
+            answer => answer,
+        }
     }
 
     async fn query(&self, order: &Order, now: Timestamp) -> Answer<Found> {
