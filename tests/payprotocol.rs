@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
-use recharge_local::functions::Functions;
+use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::payprotocol::{Deposited, Mode, Transfer};
 use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_API_KEY};
 use recharge_shared::domain::{
@@ -17,6 +17,7 @@ use recharge_shared::domain::{
 use recharge_shared::providers::{Answer, Provider};
 use recharge_tests::World;
 use recharge_tests::world::simulate;
+use serde_json::Value;
 
 fn name() -> ProviderName {
     ProviderName::parse(PAYPROTOCOL).unwrap()
@@ -95,6 +96,80 @@ async fn asked(world: &World, functions: &Functions, user: &str) -> BTreeSet<Str
     assert_eq!(answered.status, 200, "{}", answered.text);
     let all = answered.json["addresses"].as_array().unwrap();
     all.iter().map(|one| one["address"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The ground with the currencies of one network alone.
+fn ground_of(world: &World, network: &str) -> Ground {
+    let mut settings: Value = serde_json::from_str(&world.stack.ground.provider_settings).unwrap();
+    let listed = settings[PAYPROTOCOL]["currencies"].as_array_mut().unwrap();
+    listed.retain(|one| one["network"] == network);
+    Ground { provider_settings: settings.to_string(), ..world.stack.ground.clone() }
+}
+
+#[test]
+fn a_network_that_is_listed_later_gets_its_address_and_the_others_keep_theirs() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let first = Functions::new(&ground_of(&world, "TRON")).unwrap();
+        let one = asked(&world, &first, "u_1").await;
+        assert_eq!(one.len(), 1);
+        assert_eq!(asked(&world, &first, "u_1").await, one);
+        // Without the provider's word they stay what they are.
+        for mode in [Mode::Down, Mode::Error, Mode::Slow] {
+            world.payprotocol.set_mode(mode);
+            assert_eq!(asked(&world, &world.stack.functions, "u_1").await, one, "{mode:?}");
+        }
+        world.payprotocol.set_mode(Mode::Ok);
+        let both = asked(&world, &world.stack.functions, "u_1").await;
+        assert!(both.len() == 2 && both.is_superset(&one));
+        // The former functions say what is stored, and complete nothing.
+        assert_eq!(asked(&world, &first, "u_1").await, both);
+        for address in &both {
+            let deposited = world.deposit(address, "1");
+            world.deliver_payprotocol(&deposited.callback.unwrap()).await;
+            world.settle().await;
+        }
+        assert_eq!(world.books().credits.len(), 2);
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn what_stops_a_network_from_being_added_is_gone_on_with_by_the_next() {
+    for fault in [Fault::RequestLost, Fault::AnswerLost, Fault::Throttle, Fault::CrashAfter] {
+        for index in 0..6 {
+            simulate(1, async || {
+                let world = World::new().await;
+                let first = Functions::new(&ground_of(&world, "TRON")).unwrap();
+                let one = asked(&world, &first, "u_1").await;
+                let faults = Faults::new(world.clock().clone(), move |call| {
+                    if call.index == index { fault } else { Fault::None }
+                });
+                let path = "/users/u_1/deposit-addresses";
+                let body = r#"{"paymentMethod":"payprotocol"}"#;
+                let request = world.signed(("POST", path), body, "");
+                let functions = world.instance(&faults, 1);
+                let sent = world.send_to(&functions, &request);
+                let _ = tokio::time::timeout(Duration::from_secs(60), sent).await;
+                let both = asked(&world, &world.stack.functions, "u_1").await;
+                assert!(both.len() == 2 && both.is_superset(&one), "{fault:?} at {index}");
+                assert_eq!(asked(&world, &world.stack.functions, "u_1").await, both);
+            });
+        }
+    }
+}
+
+#[test]
+fn a_network_is_not_added_with_an_address_of_somebody_else() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let first = Functions::new(&ground_of(&world, "TRON")).unwrap();
+        let one = asked(&world, &first, "u_1").await;
+        let theirs = asked(&world, &world.stack.functions, "u_2").await;
+        world.payprotocol.share_wallets(mark("u_1").as_str(), mark("u_2").as_str());
+        assert_eq!(asked(&world, &world.stack.functions, "u_1").await, one);
+        assert_eq!(asked(&world, &world.stack.functions, "u_2").await, theirs);
+    });
 }
 
 #[test]

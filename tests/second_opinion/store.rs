@@ -324,12 +324,18 @@ async fn addresses(store: &Store, steps: &mut Steps) {
         steps.note("claim", store.claim_address(owner, by, (NOW, until)).await.unwrap());
     }
     let new = [Deposit { address: "T1".to_owned(), network: "TRON".to_owned() }];
-    steps.note("store", store.store_addresses(owner, &new, NOW).await.unwrap());
+    steps.note("store", store.store_addresses(owner, (&[], &new), NOW).await.unwrap());
     let later = NOW.plus(Duration::from_secs(1));
-    steps.note("store again", store.store_addresses(owner, &new, later).await.unwrap());
+    steps.note("store again", store.store_addresses(owner, (&[], &new), later).await.unwrap());
     store.claim_address(second, "a", (NOW, until)).await.unwrap();
-    steps.note("of another", store.store_addresses(second, &new, NOW).await.unwrap());
+    steps.note("of another", store.store_addresses(second, (&[], &new), NOW).await.unwrap());
     steps.note("claim", store.claim_address(owner, "c", (NOW, until)).await.unwrap());
+    let more = [Deposit { address: "0xB".to_owned(), network: "BSC".to_owned() }];
+    for what in ["add", "add again"] {
+        let came_to = store.store_addresses(owner, (&new, &more), NOW).await;
+        steps.note(what, came_to.unwrap());
+    }
+    steps.note("add to former", store.store_addresses(owner, (&more, &new), NOW).await.unwrap());
     steps.note("known", store.addresses(owner).await.unwrap());
     steps.note("all", store.all_addresses(&merchant, &user).await.unwrap());
     steps.note("whose", store.owner_of_address(&trader(), &new[0]).await.unwrap());

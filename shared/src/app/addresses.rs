@@ -1,11 +1,14 @@
 //! A user's deposit addresses at one provider: stored, else known to the provider, else created by whoever
-//! holds the claim. Whatever stops half-way is gone on with by the next caller.
+//! holds the claim. Whatever stops half-way is gone on with by the next caller. What is stored never changes; a
+//! network that it lacks is added once the provider has an address there.
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::clock::Clock;
 use crate::domain::order::ATTEMPT_LEASE;
-use crate::domain::{Deposit, MerchantId, UserId, UserMark};
+use crate::domain::{Deposit, MerchantId, Timestamp, UserId, UserMark};
 use crate::providers::{Answer, Provider};
 use crate::sometimes::sometimes;
 use crate::store::{AddressClaim, AddressOwner, AddressStored, Store, StoreError};
@@ -15,6 +18,9 @@ const LEASE: Duration = ATTEMPT_LEASE;
 
 /// How long a caller waits for the addresses that somebody else is creating.
 const WAIT_MS: [u64; 4] = [100, 200, 400, 800];
+
+/// How long the provider may take to say whether there are more addresses than those that are stored.
+const LOOKED_UP_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whose addresses, and by whom they are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +49,11 @@ pub async fn addresses(
     let now = clock.now();
     let owner = owner(wanted, provider);
     match store.claim_address(owner, wanted.by, (now, now.plus(LEASE))).await? {
-        AddressClaim::Known(known) => return Ok(Answer::Done(known)),
+        AddressClaim::Known(known) => {
+            return complete(store, provider, (owner, wanted), (known, now))
+                .await
+                .map(Answer::Done);
+        }
         AddressClaim::Busy => {
             sometimes("address: somebody else is at it");
             return wait(store, owner).await;
@@ -59,13 +69,44 @@ pub async fn addresses(
     if new.is_empty() {
         return Ok(Answer::Unknown("no address came".to_owned()));
     }
-    match store.store_addresses(owner, &new, clock.now()).await? {
-        AddressStored::Now => Ok(Answer::Done(new)),
-        AddressStored::Known(known) => Ok(Answer::Done(known)),
+    match store.store_addresses(owner, (&[], &new), clock.now()).await? {
+        AddressStored::Now(all) | AddressStored::Known(all) => Ok(Answer::Done(all)),
         AddressStored::OfAnother => {
-            let user = wanted.user.as_str();
-            tracing::error!(user, "the provider gave two users one address; it is not used");
+            shared_address(wanted);
             Ok(Answer::Unknown("an address of somebody else".to_owned()))
+        }
+    }
+}
+
+fn shared_address(wanted: Wanted<'_>) {
+    let user = wanted.user.as_str();
+    tracing::error!(user, "the provider gave two users one address; it is not used");
+}
+
+/// The stored addresses, with those on networks that they lack and the provider has by now. Without its answer they
+/// are what they are.
+async fn complete(
+    store: &Store,
+    provider: &dyn Provider,
+    (owner, wanted): (AddressOwner<'_>, Wanted<'_>),
+    (known, now): (Vec<Deposit>, Timestamp),
+) -> Result<Vec<Deposit>, StoreError> {
+    let is_there = |network: &str| known.iter().any(|known| known.network == network);
+    if provider.networks().into_iter().all(is_there) {
+        return Ok(known);
+    }
+    let mark = UserMark::derive(wanted.merchant, wanted.user);
+    let found = timeout(LOOKED_UP_WITHIN, provider.find_addresses(&mark, now)).await;
+    let Ok(Answer::Done(found)) = found else { return Ok(known) };
+    let new: Vec<Deposit> = found.into_iter().filter(|new| !is_there(&new.network)).collect();
+    if new.is_empty() {
+        return Ok(known);
+    }
+    match store.store_addresses(owner, (&known, &new), now).await? {
+        AddressStored::Now(all) | AddressStored::Known(all) => Ok(all),
+        AddressStored::OfAnother => {
+            shared_address(wanted);
+            Ok(known)
         }
     }
 }

@@ -62,6 +62,10 @@ impl Provider for Measured {
         self.0.gives_addresses()
     }
 
+    fn networks(&self) -> Vec<&str> {
+        self.0.networks()
+    }
+
     async fn find_addresses(&self, user: &UserMark, now: Timestamp) -> Answer<Vec<Deposit>> {
         self.call(self.0.find_addresses(user, now)).await
     }

@@ -166,6 +166,11 @@ pub trait Provider: fmt::Debug + Send + Sync {
         self.needs_address()
     }
 
+    /// The networks on which every user shall have an address; none where the provider alone says which.
+    fn networks(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     /// The user's deposit addresses, one per network; none when the provider knows none.
     async fn find_addresses(&self, user: &UserMark, now: Timestamp) -> Answer<Vec<Deposit>>;
 

@@ -31,8 +31,8 @@ pub enum AddressClaim {
 /// What became of new addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressStored {
-    /// They are the user's now.
-    Now,
+    /// They are the user's now: all that it has.
+    Now(Vec<Deposit>),
     /// The user has got some meanwhile: use those.
     Known(Vec<Deposit>),
     /// One belongs to another user: none must be used.
@@ -146,27 +146,30 @@ impl Store {
         }
     }
 
-    /// Makes the addresses the user's own, if none of them is taken and the user has none yet.
+    /// Makes `new` addresses the user's own, if none of them is taken and the user has no others than those `known`.
     pub async fn store_addresses(
         &self,
         owner: AddressOwner<'_>,
-        new: &[Deposit],
+        (known, new): (&[Deposit], &[Deposit]),
         now: Timestamp,
     ) -> Result<AddressStored, StoreError> {
-        let mut items = vec![self.addresses_update(owner, new, now)?];
+        let all = [known, new].concat();
+        let mut items = vec![self.addresses_update(owner, (known, &all), now)?];
         for deposit in new {
             items.push(self.address_owner_row(owner, deposit)?);
         }
         let at = now.millis().to_string();
         let mut fields = vec!["addresses", owner.merchant.as_str(), owner.user.as_str(), &at];
+        fields.extend(known.iter().map(|deposit| deposit.address.as_str()));
+        fields.push("and");
         fields.extend(new.iter().map(|deposit| deposit.address.as_str()));
         let Transacted::Refused(fates) = self.transact("address", token(&fields), items).await?
         else {
-            return Ok(AddressStored::Now);
+            return Ok(AddressStored::Now(all));
         };
         match fates.as_slice() {
             [ItemFate::Refused(Some(row)), ..] => match deposits(row)? {
-                known if known == *new => Ok(AddressStored::Now),
+                known if known == all => Ok(AddressStored::Now(all)),
                 known if !known.is_empty() => Ok(AddressStored::Known(known)),
                 _ => Err(StoreError::Damaged("address row without addresses".to_owned())),
             },
@@ -177,7 +180,7 @@ impl Store {
     fn addresses_update(
         &self,
         owner: AddressOwner<'_>,
-        new: &[Deposit],
+        (known, all): (&[Deposit], &[Deposit]),
         now: Timestamp,
     ) -> Result<TransactWriteItem, StoreError> {
         let entry = |deposit: &Deposit| {
@@ -187,16 +190,22 @@ impl Store {
                 ("network".to_owned(), network),
             ]))
         };
+        let list = |deposits: &[Deposit]| AttributeValue::L(deposits.iter().map(entry).collect());
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(owner.key()))
-            .update_expression("SET addresses = :addresses, createdAt = :now")
-            .condition_expression("attribute_not_exists(addresses)")
-            .expression_attribute_values(
-                ":addresses",
-                AttributeValue::L(new.iter().map(entry).collect()),
+            .update_expression(
+                "SET addresses = :addresses, createdAt = if_not_exists(createdAt, :now)",
             )
-            .expression_attribute_values(":now", n(now.millis()))
+            .expression_attribute_values(":addresses", list(all))
+            .expression_attribute_values(":now", n(now.millis()));
+        let update = match known.is_empty() {
+            true => update.condition_expression("attribute_not_exists(addresses)"),
+            false => update
+                .condition_expression("addresses = :known")
+                .expression_attribute_values(":known", list(known)),
+        };
+        let update = update
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;

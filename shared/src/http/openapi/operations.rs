@@ -220,7 +220,7 @@ fn create_addresses() -> Operation {
         .content("application/json", body.build());
     let words = (
         "Create a user's deposit addresses",
-        "Once per user and payment method; sent again it answers the same addresses. Of a payment method that \
+        "Once per user and payment method; sent again it answers the same addresses, and those of networks that were added since. Of a payment method that \
          takes no orders (`payprotocol`), whatever arrives there is credited to the user, with an order that \
          the payment makes; of one that takes orders (`trader`), they are where the user's orders are paid. \
          While the provider's answer is unknown it is `503`: the same request again goes on with it. It is \

@@ -203,6 +203,10 @@ impl Provider for PayProtocol {
         Err("cannot be ordered with this payment method: ask for the user's deposit addresses")
     }
 
+    fn networks(&self) -> Vec<&str> {
+        self.settings.currencies.iter().map(|listed| listed.network.as_str()).collect()
+    }
+
     async fn find_addresses(&self, user: &UserMark, now: Timestamp) -> Answer<Vec<Deposit>> {
         self.user_detail(user, now).await
     }
