@@ -1207,7 +1207,7 @@ fn a_review_is_not_closed_behind_the_back_of_an_order_that_has_come_to_wait_for_
         recharge_shared::app::settle::settle(context, &fresh, None).await.unwrap();
         assert!(stands(&world, &order).await.starts_with("REVIEW"));
         let now = Timestamp::from_millis(world.clock().now_ms());
-        let ended = store.end_review(&read, (ReviewState::Rejected, now), None, &[]).await;
+        let ended = store.end_review(&read, (ReviewState::Rejected, now), None, None).await;
         assert_eq!(ended.unwrap(), Settled::Raced);
         world.settle().await;
         assert_eq!(stands(&world, &order).await, "FAILED manual 4000000 0 REFUSED");
@@ -1397,5 +1397,114 @@ fn only_the_decision_that_was_read_is_opened_again() {
         assert_eq!(store.reopen_review(&seen_by_a, "late").await.unwrap(), Written::Raced);
         let now = store.review(&id).await.unwrap().unwrap();
         assert_eq!((now.state, now.refusal), (ReviewState::Approved, None));
+    });
+}
+
+/// A deposit of `u_1` as the provider's list says it, with the kind of what cannot be read, and another digest.
+fn unreadable(deposited: &Evidence, digest: u8) -> SettlementMessage {
+    let evidence =
+        Evidence { kind: EvidenceKind::Unrecognised, digest: [digest; 32], ..deposited.clone() };
+    SettlementMessage { trace: TraceId::parse("test").unwrap(), evidence }
+}
+
+async fn refund_by_two(world: &World, review: &Value) {
+    for person in ["operator", "operator2"] {
+        assert_eq!(resolve(world, person, review, &note("refund")).await.status, 202);
+    }
+}
+
+#[test]
+fn two_unread_statements_of_one_deposit_are_refunded_by_one_mark() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        assert!(deposited.transaction_id.is_some());
+        for digest in [1, 2] {
+            arrive(&world, &unreadable(&deposited, digest)).await;
+        }
+        // Another deposit of the same transaction is another payment.
+        let mut other = deposited.clone();
+        other.payment_id = "77".to_owned();
+        other.order_id = Some(OrderId::of_payment(&other.provider, &other.account, "77"));
+        arrive(&world, &unreadable(&other, 3)).await;
+        for seen in reviews(&world, "operator").await {
+            refund_by_two(&world, &seen).await;
+            assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REFUND");
+        }
+        assert_eq!(world.books().refunds, 2);
+        for evidence in [deposited, other] {
+            let trace = TraceId::parse("test").unwrap();
+            arrive(&world, &SettlementMessage { trace, evidence }).await;
+        }
+        assert_eq!(balance(&world, "u_1"), 0);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn an_unread_deposit_that_was_credited_meanwhile_does_not_go_back() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        arrive(&world, &unreadable(&deposited, 1)).await;
+        let seen = only_review(&world).await;
+        let trace = TraceId::parse("test").unwrap();
+        arrive(&world, &SettlementMessage { trace, evidence: deposited }).await;
+        refund_by_two(&world, &seen).await;
+        let open = review(&world, &seen["reviewId"]).await;
+        assert_eq!(
+            (&open["status"], &open["refusal"]),
+            (&json!("OPEN"), &json!("the payment is booked"))
+        );
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (25_000_000, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn no_review_says_credited_to_one_whom_the_money_did_not_go_to() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut nameless = paid(&world, &order, "p-1", MINOR);
+        nameless.evidence.order_id = None;
+        arrive(&world, &nameless).await;
+        let seen = only_review(&world).await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        resolve(&world, "operator", &seen, &to_user("u_2")).await;
+        let open = review(&world, &seen["reviewId"]).await;
+        assert_eq!(
+            (&open["status"], &open["refusal"]),
+            (&json!("OPEN"), &json!("the payment is credited already, to another user"))
+        );
+        resolve(&world, "operator", &seen, &to_user("u_1")).await;
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        assert_eq!((balance(&world, "u_1"), balance(&world, "u_2")), (MINOR.into(), 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn what_was_paid_back_says_so_when_somebody_credits_it() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", MINOR);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        resolve(&world, "admin", &seen, &note("refund")).await;
+        let mut again = paid(&world, &order, "p-1", 4_000_000);
+        again.evidence.stale = true;
+        arrive(&world, &again).await;
+        let seen = only_review(&world).await;
+        resolve(&world, "operator", &seen, &to_user("u_1")).await;
+        let open = review(&world, &seen["reviewId"]).await;
+        assert_eq!(
+            (&open["status"], &open["refusal"]),
+            (&json!("OPEN"), &json!("the payment was paid back"))
+        );
+        assert_eq!(balance(&world, "u_1"), 0);
     });
 }

@@ -220,7 +220,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
     let ruled = store.review(&review.id).await.unwrap().unwrap();
     for what in ["end", "end again"] {
         let state = (ReviewState::Rejected, NOW);
-        let came_to = store.end_review(&ruled, state, None, std::slice::from_ref(&short)).await;
+        let came_to = store.end_review(&ruled, state, None, Some(&short)).await;
         steps.note(what, came_to.unwrap());
     }
     steps.note("reopen", store.reopen_review(&ruled, "x").await.unwrap());

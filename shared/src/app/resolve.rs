@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::domain::apply::{Birth, credit_user, let_go};
 use crate::domain::{
     Action, Decision, Evidence, EvidenceKind, MerchantId, Mode, Order, ParkReason, PaymentFate,
-    Policy, Review, ReviewId, ReviewState, Ruled, Ruling, Source, apply,
+    Policy, Review, ReviewId, ReviewState, Ruled, Ruling, Source, Timestamp, UserId, apply,
 };
 use crate::http::{ApiError, ErrorCode};
 use crate::queue::{ResolutionMessage, SettlementQueue};
@@ -19,6 +19,8 @@ use super::submit::log;
 
 /// How often a lost race is decided again before it is left to the next try.
 const RACES_MAX: usize = 5;
+
+const OF_ANOTHER: &str = "the payment is credited already, to another user";
 
 /// How long the worker has to carry a decision out before it is handed over again.
 pub const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(60);
@@ -238,23 +240,7 @@ async fn credit(
     };
     let decision = match (&ruling.action, target) {
         (Action::CreditUser(merchant, user), meant_for) => {
-            let trace = trace_or(meant_for);
-            let decision = credit_user((merchant, user), &evidence, &Birth { trace: &trace, now });
-            match (decision, meant_for) {
-                // The order that waits with the money, or has noted it, must let go of it.
-                (Decision::Make { order, entry, .. }, Some(meant_for))
-                    if meant_for.payment(&evidence.payment_id).is_some() =>
-                {
-                    let freed = let_go(meant_for, &evidence, PaymentFate::Elsewhere, now);
-                    match freed {
-                        Some(freed) => {
-                            Decision::Make { order, entry, noted: Some(Box::new(freed)) }
-                        }
-                        None => Decision::AlreadyDone,
-                    }
-                }
-                (decision, _) => decision,
-            }
+            to_user((merchant, user), &evidence, meant_for, now)
         }
         (_, Some(order)) => {
             evidence.order_id = Some(order.id.clone());
@@ -275,6 +261,9 @@ async fn credit(
                 // The payment is booked already: with this order, or with another one, and then this one
                 // waits for it no more.
                 Wrote::Before => {
+                    if is_of_another(context, &evidence, &ruling.action).await? {
+                        return reopen(context, review, OF_ANOTHER).await;
+                    }
                     let booked = context.store.booked_with(&evidence).await?;
                     let waits = target.filter(|target| booked.as_ref() != Some(&target.id));
                     if waits.is_some_and(|order| holds_others(order, review)) {
@@ -286,10 +275,17 @@ async fn credit(
                     end(context, review, ReviewState::Credited, waits).await
                 }
                 Wrote::Contradicted => {
-                    reopen(context, review, ParkReason::AmountConflict.as_str()).await
+                    let why = match context.store.booked_with(&evidence).await? {
+                        Some(_) => ParkReason::AmountConflict.as_str(),
+                        None => "the payment was paid back",
+                    };
+                    reopen(context, review, why).await
                 }
                 wrote => Ok(wrote),
             }
+        }
+        Decision::AlreadyDone if is_of_another(context, &evidence, &ruling.action).await? => {
+            reopen(context, review, OF_ANOTHER).await
         }
         // Somebody was faster, like the provider's own proof: nothing is left to credit.
         Decision::AlreadyDone => end(context, review, ReviewState::Credited, None).await,
@@ -300,6 +296,41 @@ async fn credit(
             reopen(context, review, "not a whole payment").await
         }
     }
+}
+
+/// What gives the payment to a user, with an order of its own.
+fn to_user(
+    owner: (&MerchantId, &UserId),
+    evidence: &Evidence,
+    meant_for: Option<&Order>,
+    now: Timestamp,
+) -> Decision {
+    let trace = trace_or(meant_for);
+    let decision = credit_user(owner, evidence, &Birth { trace: &trace, now });
+    match (decision, meant_for) {
+        // The order that waits with the money, or has noted it, must let go of it.
+        (Decision::Make { order, entry, .. }, Some(meant_for))
+            if meant_for.payment(&evidence.payment_id).is_some() =>
+        {
+            match let_go(meant_for, evidence, PaymentFate::Elsewhere, now) {
+                Some(freed) => Decision::Make { order, entry, noted: Some(Box::new(freed)) },
+                None => Decision::AlreadyDone,
+            }
+        }
+        (decision, _) => decision,
+    }
+}
+
+/// Whether the payment is booked to another user than the one to whom `action` gives it.
+async fn is_of_another(
+    context: Context<'_>,
+    evidence: &Evidence,
+    action: &Action,
+) -> Result<bool, StoreError> {
+    let Action::CreditUser(merchant, user) = action else { return Ok(false) };
+    let Some(id) = context.store.booked_with(evidence).await? else { return Ok(false) };
+    let order = context.store.order(&id).await?;
+    Ok(order.is_some_and(|order| (&order.merchant, &order.user) != (merchant, user)))
 }
 
 /// Whether the order waits with other payments than the one that `review` is about.
@@ -325,12 +356,19 @@ async fn end(
     let change = order.map(|(order, _)| order).zip(freed.as_ref());
     let refunded = match state {
         ReviewState::Refund => goes_back(review, &evidence),
-        _ => Vec::new(),
+        _ => None,
     };
-    match context.store.end_review(review, (state, now), change, &refunded).await? {
-        Settled::Now => {}
-        Settled::Raced => return Ok(Wrote::Raced),
-        Settled::PaymentTaken => return reopen(context, review, "the payment is booked").await,
+    let mut ended =
+        context.store.end_review(review, (state, now), change, refunded.as_ref()).await?;
+    if let (Settled::PaymentTaken, Some(refunded)) = (ended, &refunded) {
+        if context.store.booked_with(refunded).await?.is_some() {
+            return reopen(context, review, "the payment is booked").await;
+        }
+        // By another statement of it, it was paid back before.
+        ended = context.store.end_review(review, (state, now), change, None).await?;
+    }
+    if ended != Settled::Now {
+        return Ok(Wrote::Raced);
     }
     let announce = match change {
         Some((before, after)) if before.version != after.version => {
@@ -342,25 +380,27 @@ async fn end(
     Ok(Wrote::Done(Settlement { announce, ..Settlement::plain(Outcome::AlreadyDone) }))
 }
 
-/// The payments that are paid back with the statement: no proof that comes later credits them, also when it can be read
-/// better than this. Where nothing came nothing goes back, and what contradicts another statement may be no payment at all.
-fn goes_back(review: &Review, evidence: &Evidence) -> Vec<Evidence> {
+/// The payment that is paid back with the statement: no proof that comes later credits it, also when it can be read better
+/// than this. Where nothing came nothing goes back, and what contradicts another statement may be no payment at all.
+fn goes_back(review: &Review, evidence: &Evidence) -> Option<Evidence> {
     let is_payment = match evidence.kind {
         EvidenceKind::Paid(amount) => amount.minor() > 0,
         EvidenceKind::Unlisted | EvidenceKind::Unrecognised => true,
         EvidenceKind::Declined | EvidenceKind::TimedOut => false,
     };
     if !is_payment || review.why == ParkReason::AmountConflict {
-        return Vec::new();
+        return None;
     }
-    let mut all = vec![evidence.clone()];
-    // What cannot be read may be called by its message; the transaction is what a later proof calls it by.
-    if evidence.kind == EvidenceKind::Unrecognised
-        && let Some(id) = evidence.transaction_id.as_ref().filter(|id| **id != evidence.payment_id)
+    let mut paid_back = evidence.clone();
+    // A message that cannot be read is called by itself; its transaction is what a later proof calls the payment by. What
+    // makes an order of its own is always called by its payment.
+    let is_of_order = evidence.order_id.as_ref() != Some(&made_by(evidence));
+    if let (EvidenceKind::Unrecognised, true, Some(id)) =
+        (evidence.kind, is_of_order, &evidence.transaction_id)
     {
-        all.insert(0, Evidence { payment_id: id.clone(), ..evidence.clone() });
+        paid_back.payment_id.clone_from(id);
     }
-    all
+    Some(paid_back)
 }
 
 async fn reopen(context: Context<'_>, review: &Review, why: &str) -> Result<Wrote, StoreError> {

@@ -146,8 +146,9 @@ fn is_each_once(accounts: &BTreeMap<ProviderName, Account>) -> Result<(), Settin
     let mut seen = BTreeSet::new();
     for (name, account) in accounts {
         let Account::PayProtocol(settings) = account else { continue };
-        if !seen.insert(&settings.api_key) {
-            return Err(SettingsError(format!("{name}: another name has its api_key, too")));
+        let own = BTreeSet::from([settings.api_key.as_str(), settings.account()]);
+        if !own.into_iter().all(|one| seen.insert(one)) {
+            return Err(SettingsError(format!("{name}: another name has its api_key or account")));
         }
     }
     Ok(())
@@ -169,7 +170,8 @@ mod tests {
     #[test]
     fn an_account_that_lists_its_payments_has_one_name() {
         let deposits = |api_key: &str| {
-            json!({"kind": "payprotocol", "api_key": api_key, "base_url": "https://pay.invalid",
+            let (api_key, account) = api_key.split_once('/').unwrap_or((api_key, api_key));
+            json!({"kind": "payprotocol", "api_key": api_key, "account": account, "base_url": "https://pay.invalid",
                    "callback_paths": ["/a"], "currencies": []})
         };
         let read = |first: &str, second: &str| {
@@ -177,6 +179,9 @@ mod tests {
             ProviderSettings::parse(&all.to_string()).map(drop).map_err(|error| error.to_string())
         };
         assert_eq!(read("K1", "K2"), Ok(()));
-        assert_eq!(read("K1", "K1"), Err("second: another name has its api_key, too".to_owned()));
+        let refused = Err("second: another name has its api_key or account".to_owned());
+        for (first, second) in [("K1", "K1"), ("K1", "K2/K1"), ("K2/K1", "K2"), ("K1/A", "K2/A")] {
+            assert_eq!(read(first, second), refused, "{first}, {second}");
+        }
     }
 }

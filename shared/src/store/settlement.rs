@@ -147,16 +147,16 @@ impl Store {
     }
 
     /// Ends a review without a credit, if it stands as it was read; `order` before and after, where that
-    /// changes one. `PaymentTaken` when the first of what is `refunded` is booked.
+    /// changes one. `PaymentTaken` when what is `refunded` has a row: booked, or paid back before.
     pub async fn end_review(
         &self,
         review: &Review,
         (state, now): (ReviewState, Timestamp),
         order: Option<(&Order, &Order)>,
-        refunded: &[Evidence],
+        refunded: Option<&Evidence>,
     ) -> Result<Settled, StoreError> {
         let mut items = Vec::new();
-        for evidence in refunded {
+        if let Some(evidence) = refunded {
             items.push(self.new_row(refund_row(evidence, now))?);
         }
         items.push(self.close_review(review, state, now)?);
@@ -167,12 +167,14 @@ impl Store {
         let ruled = review.ruling.as_ref().map_or(0, |ruling| ruling.at.millis()).to_string();
         let seen = review.seen_again_at.map_or(0, Timestamp::millis).to_string();
         let version = order.map_or(0, |(before, _)| before.version).to_string();
-        let fields = ["end", review.id.as_str(), state.as_str(), &at, &ruled, &seen, &version];
+        let paid_back = refunded.map_or("", |evidence| evidence.payment_id.as_str());
+        let fields =
+            ["end", review.id.as_str(), state.as_str(), &at, &ruled, &seen, &version, paid_back];
         let token = token(&fields);
-        match self.transact("review", token, items).await? {
-            transacted if !refunded.is_empty() => Ok(settled(transacted)),
-            Transacted::Done => Ok(Settled::Now),
-            Transacted::Refused(_) => Ok(Settled::Raced),
+        match (self.transact("review", token, items).await?, refunded) {
+            (transacted, Some(_)) => Ok(settled(transacted)),
+            (Transacted::Done, None) => Ok(Settled::Now),
+            (Transacted::Refused(_), None) => Ok(Settled::Raced),
         }
     }
 

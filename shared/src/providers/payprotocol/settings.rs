@@ -109,7 +109,8 @@ impl Settings {
         self.check_currencies()
     }
 
-    pub(super) fn account(&self) -> &str {
+    /// What the account is called in what is stored.
+    pub fn account(&self) -> &str {
         self.account.as_ref().unwrap_or(&self.api_key)
     }
 
