@@ -1465,6 +1465,7 @@ fn an_unread_deposit_that_was_credited_meanwhile_does_not_go_back() {
 fn no_review_says_credited_to_one_whom_the_money_did_not_go_to() {
     simulate(1, async || {
         let world = World::new().await;
+        let others = order(&world, "u_2", MINOR, "k-2").await;
         let order = order(&world, "u_1", MINOR, "k-1").await;
         let mut nameless = paid(&world, &order, "p-1", MINOR);
         nameless.evidence.order_id = None;
@@ -1472,12 +1473,15 @@ fn no_review_says_credited_to_one_whom_the_money_did_not_go_to() {
         let seen = only_review(&world).await;
         arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
         assert_eq!(balance(&world, "u_1"), MINOR.into());
-        resolve(&world, "operator", &seen, &to_user("u_2")).await;
-        let open = review(&world, &seen["reviewId"]).await;
-        assert_eq!(
-            (&open["status"], &open["refusal"]),
-            (&json!("OPEN"), &json!("the payment is credited already, to another user"))
-        );
+        for body in [to_user("u_2"), credit_order(&others)] {
+            resolve(&world, "operator", &seen, &body).await;
+            let open = review(&world, &seen["reviewId"]).await;
+            assert_eq!(
+                (&open["status"], &open["refusal"]),
+                (&json!("OPEN"), &json!("the payment is credited already, to another user"))
+            );
+        }
+        assert_eq!(world.order(&others).await["status"], "PENDING");
         resolve(&world, "operator", &seen, &to_user("u_1")).await;
         assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
         assert_eq!((balance(&world, "u_1"), balance(&world, "u_2")), (MINOR.into(), 0));
@@ -1495,6 +1499,8 @@ fn what_was_paid_back_says_so_when_somebody_credits_it() {
         arrive(&world, &stale).await;
         let seen = only_review(&world).await;
         resolve(&world, "admin", &seen, &note("refund")).await;
+        let closed = review(&world, &seen["reviewId"]).await;
+        assert_eq!((&closed["status"], &closed["booked"]), (&json!("REFUND"), &json!(false)));
         let mut again = paid(&world, &order, "p-1", 4_000_000);
         again.evidence.stale = true;
         arrive(&world, &again).await;
@@ -1506,5 +1512,32 @@ fn what_was_paid_back_says_so_when_somebody_credits_it() {
             (&json!("OPEN"), &json!("the payment was paid back"))
         );
         assert_eq!(balance(&world, "u_1"), 0);
+    });
+}
+
+#[test]
+fn a_part_in_suspense_is_not_said_to_be_credited() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", 4_000_000);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        for body in [credit_order(&order), to_user("u_1")] {
+            resolve(&world, "operator", &seen, &body).await;
+            let open = review(&world, &seen["reviewId"]).await;
+            assert_eq!(
+                (&open["status"], &open["refusal"]),
+                (&json!("OPEN"), &json!("it waits in suspense for the rest of its order"))
+            );
+        }
+        arrive(&world, &paid(&world, &order, "p-2", 1_000_000)).await;
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        resolve(&world, "operator", &seen, &credit_order(&order)).await;
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        sound(&world).await;
     });
 }

@@ -18,7 +18,7 @@ use recharge_shared::http::{
 };
 use recharge_shared::metrics::Metrics;
 use recharge_shared::queue::SettlementQueue;
-use recharge_shared::store::{Store, StoreError};
+use recharge_shared::store::{Known, Store, StoreError};
 use recharge_shared::xray::{self, TraceHeader};
 use tracing::Instrument;
 
@@ -77,9 +77,13 @@ async fn answer(deps: &Deps, request: &Request, trace: &TraceId) -> Result<Answe
     }
 }
 
+const fn is_booked(known: &Known) -> bool {
+    known.booked && !known.paid_back
+}
+
 async fn body(deps: &Deps, review: &Review) -> Result<serde_json::Value, StoreError> {
     let known = deps.store.known_statements(std::slice::from_ref(&review.evidence)).await?;
-    let booked = known.first().is_some_and(|known| known.booked);
+    let booked = known.first().is_some_and(is_booked);
     Ok(review_body(review, booked, deps.two_from))
 }
 
@@ -107,7 +111,7 @@ async fn list(
     let statements: Vec<_> = page.reviews.iter().map(|review| review.evidence.clone()).collect();
     let known = deps.store.known_statements(&statements).await?;
     let reviews: Vec<_> =
-        page.reviews.into_iter().zip(known).map(|(review, known)| (review, known.booked)).collect();
+        page.reviews.into_iter().zip(&known).map(|(review, of)| (review, is_booked(of))).collect();
     let next = page.next.as_deref().map(|position| list.cursor(position));
     Ok(Answer::ok(reviews_body(&reviews, deps.two_from, next)))
 }

@@ -20,8 +20,6 @@ use super::submit::log;
 /// How often a lost race is decided again before it is left to the next try.
 const RACES_MAX: usize = 5;
 
-const OF_ANOTHER: &str = "the payment is credited already, to another user";
-
 /// How long the worker has to carry a decision out before it is handed over again.
 pub const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(60);
 
@@ -254,6 +252,7 @@ async fn credit(
         evidence.payment_id = format!("review-{}", review.id);
     }
     let whose = target.map(Whose::of).unwrap_or_default();
+    let named = (&ruling.action, target);
     match decision {
         Decision::Settle { .. } | Decision::Make { .. } => {
             let decision = (decision, Some(review));
@@ -261,8 +260,8 @@ async fn credit(
                 // The payment is booked already: with this order, or with another one, and then this one
                 // waits for it no more.
                 Wrote::Before => {
-                    if is_of_another(context, &evidence, &ruling.action).await? {
-                        return reopen(context, review, OF_ANOTHER).await;
+                    if let Some(why) = not_credited(context, &evidence, named).await? {
+                        return reopen(context, review, why).await;
                     }
                     let booked = context.store.booked_with(&evidence).await?;
                     let waits = target.filter(|target| booked.as_ref() != Some(&target.id));
@@ -284,11 +283,11 @@ async fn credit(
                 wrote => Ok(wrote),
             }
         }
-        Decision::AlreadyDone if is_of_another(context, &evidence, &ruling.action).await? => {
-            reopen(context, review, OF_ANOTHER).await
-        }
-        // Somebody was faster, like the provider's own proof: nothing is left to credit.
-        Decision::AlreadyDone => end(context, review, ReviewState::Credited, None).await,
+        Decision::AlreadyDone => match not_credited(context, &evidence, named).await? {
+            Some(why) => reopen(context, review, why).await,
+            // Somebody was faster, like the provider's own proof: nothing is left to credit.
+            None => end(context, review, ReviewState::Credited, None).await,
+        },
         Decision::Park(reason) | Decision::Note { reason, .. } | Decision::Hold { reason, .. } => {
             reopen(context, review, reason.as_str()).await
         }
@@ -321,16 +320,27 @@ fn to_user(
     }
 }
 
-/// Whether the payment is booked to another user than the one to whom `action` gives it.
-async fn is_of_another(
+/// Why the review does not end with a credit although the payment is booked: to another user than the one whom the
+/// decision names, or not to a user yet.
+async fn not_credited(
     context: Context<'_>,
     evidence: &Evidence,
-    action: &Action,
-) -> Result<bool, StoreError> {
-    let Action::CreditUser(merchant, user) = action else { return Ok(false) };
-    let Some(id) = context.store.booked_with(evidence).await? else { return Ok(false) };
+    (action, target): (&Action, Option<&Order>),
+) -> Result<Option<&'static str>, StoreError> {
+    let known = target.and_then(|order| order.payment(&evidence.payment_id));
+    let owner = match (action, known.map(|payment| payment.fate)) {
+        (_, Some(PaymentFate::Held)) => {
+            return Ok(Some("it waits in suspense for the rest of its order"));
+        }
+        (Action::CreditUser(merchant, user), _) => Some((merchant, user)),
+        // The order that waits with it lets go of it.
+        (_, Some(PaymentFate::Review)) => return Ok(None),
+        _ => target.map(|order| (&order.merchant, &order.user)),
+    };
+    let Some(id) = context.store.booked_with(evidence).await? else { return Ok(None) };
     let order = context.store.order(&id).await?;
-    Ok(order.is_some_and(|order| (&order.merchant, &order.user) != (merchant, user)))
+    let of_another = order.is_some_and(|order| Some((&order.merchant, &order.user)) != owner);
+    Ok(of_another.then_some("the payment is credited already, to another user"))
 }
 
 /// Whether the order waits with other payments than the one that `review` is about.

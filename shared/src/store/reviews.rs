@@ -32,8 +32,10 @@ const CLOSED: &str = "parked!closed";
 /// What is known of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Its payment is booked, with this amount.
+    /// Its payment is booked, with this amount, or was paid back.
     pub booked: bool,
+    /// It was paid back, outside of this service: nobody was credited.
+    pub paid_back: bool,
     /// What is booked was another transaction, in another currency, or another user's: a person has to see the statement.
     pub contradicted: bool,
     /// It was put aside; not of one that waits, undecided, only because the provider did not confirm it yet.
@@ -153,7 +155,7 @@ impl Store {
                 let asked = KeysAndAttributes::builder()
                     .set_keys(Some(wanted))
                     .projection_expression(
-                        "pk, amount, currency, held, transactionId, merchant, #user, why, #state",
+                        "pk, amount, currency, held, transactionId, merchant, #user, why, #state, kind",
                     )
                     .expression_attribute_names("#user", "user")
                     .expression_attribute_names("#state", "state")
@@ -188,7 +190,8 @@ impl Store {
             });
             let contradicted = row.is_some_and(|row| is_of_another(row, evidence));
             let parked = found.get(&parked).is_some_and(|row| booked || !may_be_confirmed(row));
-            Known { booked, contradicted, parked }
+            let kind = row.and_then(|row| optional_text(row, "kind"));
+            Known { booked, paid_back: kind == Some("REFUND"), contradicted, parked }
         };
         Ok(statements.iter().map(is_known).collect())
     }

@@ -12,6 +12,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,6 +36,9 @@ struct Arguments {
     /// Folders of the library.
     #[arg(long, default_values = ["shared/src/domain", "shared/src/app"])]
     folder: Vec<String>,
+    /// Of those that can be switched every so-manieth alone: a sample, spread over all files.
+    #[arg(long, default_value_t = NonZeroUsize::MIN)]
+    every: NonZeroUsize,
     /// Only writes the copy and tells what cannot be switched.
     #[arg(long)]
     prepare: bool,
@@ -90,7 +94,7 @@ fn work(arguments: &Arguments) -> Result<bool, Failure> {
     if arguments.prepare {
         return Ok(true);
     }
-    let switched: Vec<&Mutant> =
-        all.values().filter(|mutant| !without.contains_key(&mutant.id)).copied().collect();
+    let switched = all.values().filter(|mutant| !without.contains_key(&mutant.id));
+    let switched: Vec<&Mutant> = switched.step_by(arguments.every.get()).copied().collect();
     run::all(&arguments.to, &switched)
 }

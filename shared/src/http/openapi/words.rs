@@ -142,8 +142,9 @@ word!(
         "- `credit_order`: credit it with the order `orderId`.\n\
          - `credit_user`: credit it to `userId`, with an order of its own.\n\
          - `reject`: credit nobody; it is no money of ours.\n\
-         - `refund`: credit nobody; the money goes back, outside of this service, and no later proof of the payment credits it. Of an amount \
-         that nobody can read two people decide.",
+         - `refund`: credit nobody; the money goes back, outside of this service, and no later proof of the payment that the \
+         statement names credits it. Of an amount that nobody can read two people decide. A statement that contradicts another one, \
+         or names no payment, keeps nothing from being credited.",
     ))
 );
 word!(
