@@ -462,3 +462,14 @@ fn due_rows_that_cannot_be_read_keep_nobody_from_their_turn() {
         assert_eq!(world.untold().await, Vec::<String>::new());
     });
 }
+
+#[test]
+fn who_waits_at_an_empty_queue_waits_to_the_end() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let began = world.clock().now_ms();
+        let waited = tokio::join!(world.stack.settle_batch(20), world.stack.notify_batch(20));
+        assert_eq!(waited, (Ok(0), Ok(0)));
+        assert_eq!(world.clock().now_ms() - began, 20_000);
+    });
+}

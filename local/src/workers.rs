@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
 use serde_json::Value;
 
@@ -126,12 +127,17 @@ impl Stack {
         wait_secs: i32,
     ) -> Result<Option<Vec<Message>>, String> {
         let sqs = self.ground.aws.sqs(self.ground.aws.http_client(), ATTEMPTS_DEFAULT);
+        // A queue with nothing in it says nothing until the time is over: that is no stalled stream.
+        let waits = aws_sdk_sqs::config::Builder::new()
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let received = sqs
             .receive_message()
             .queue_url(url)
             .max_number_of_messages(batch_size)
             .wait_time_seconds(wait_secs)
             .message_system_attribute_names(MessageSystemAttributeName::All)
+            .customize()
+            .config_override(waits)
             .send()
             .await
             .map_err(|error| error.to_string())?;
