@@ -296,7 +296,7 @@ fn deposits_and_decisions_cost_what_the_architecture_says() {
         let path = format!("/admin/reviews/{review}/resolve");
         let body = format!(r#"{{"action":"credit_order","orderId":"{order}","note":"agreed"}}"#);
         let decision = world.signed_as(ADMIN_KEYS[0], ("POST", &path), &body, "");
-        assert_eq!(ask(&world, "decision", &decision, (3, 10)).await.status, 202);
+        assert_eq!(ask(&world, "decision", &decision, (3, 8)).await.status, 202);
         work(&world, "decision carried out", (13, 4)).await;
         assert_eq!(world.order(order).await["reason"], "manual");
     });

@@ -473,3 +473,28 @@ fn who_waits_at_an_empty_queue_waits_to_the_end() {
         assert_eq!(world.clock().now_ms() - began, 20_000);
     });
 }
+
+#[test]
+fn a_batch_waits_once_for_settings_that_cannot_be_read() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for n in 0..10 {
+            let order = create(&world, &format!("k-{n}")).await;
+            world.deliver(&world.pay(&order, None)).await;
+        }
+        let faults = Faults::new(world.clock().clone(), |call| {
+            if call.operation == "Query" { Fault::RequestLost } else { Fault::None }
+        });
+        let functions = world.instance(&faults, 1);
+        let began = world.clock().now_ms();
+        assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(10));
+        let took = world.clock().now_ms() - began;
+        let asked = faults.log().iter().filter(|e| e.call == "dynamodb.Query").count();
+        assert_eq!((asked, world.books().credits.len()), (1, 0), "{took} ms");
+        // The messages come again.
+        world.pass(400).await;
+        world.let_pass(1).await;
+        assert_eq!(world.books().credits.len(), 10);
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}

@@ -58,7 +58,10 @@ impl Merchants {
         }
         let read = match known.failed_at.is_some_and(|at| at > asked_at) {
             true => Err(StoreError::Busy("the merchant's settings".to_owned())),
-            false => self.store.merchant(id).await,
+            false => {
+                let read = self.store.merchant(id).await;
+                read.inspect_err(|_| known.failed_at = Some(Instant::now()))
+            }
         };
         match (read, kept) {
             (Ok(merchant), _) => {
@@ -67,7 +70,6 @@ impl Merchants {
                 Ok(merchant)
             }
             (Err(error), kept) => {
-                known.failed_at = Some(Instant::now());
                 kept.filter(|(_, age)| *age < USABLE_FOR).map(|(merchant, _)| merchant).ok_or(error)
             }
         }

@@ -436,7 +436,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the statement waits for a person already; `false` when that cannot be read.
+    /// Whether the statement was put aside already; `false` when that cannot be read.
     async fn is_put_aside(&self, evidence: &Evidence) -> bool {
         let known = self.context.store.known_statements(std::slice::from_ref(evidence)).await;
         known.is_ok_and(|known| known.iter().any(|known| known.parked))

@@ -121,9 +121,10 @@ async fn fits(desk: Desk<'_>, review: &Review, action: &Action) -> Result<Option
     {
         return conflict("the money belongs to another merchant");
     }
-    let meant_for = match &review.evidence.order_id {
-        Some(id) => desk.store.order(id).await?,
-        None => None,
+    let meant_for = match (&review.evidence.order_id, &target) {
+        (Some(id), Some(target)) if target.id == *id => Some(target.clone()),
+        (Some(id), _) => desk.store.order(id).await?,
+        (None, _) => None,
     };
     match review.obstacle(action, meant_for.as_ref()) {
         Some(why) => conflict(why),
