@@ -258,6 +258,11 @@ def each_dead_letter_queue_is_kept_and_has_an_alarm(stack):
         same(f"{name}: alarms", len(alarms), 1)
 
 
+def what_providers_were_told_is_safe_outlives_the_stack(stack):
+    for member in ("DeletionPolicy", "UpdateReplacePolicy"):
+        same(f"SettlementQueue: {member}", stack.resources["SettlementQueue"].get(member), "Retain")
+
+
 def each_alarm_reaches_the_topic(stack):
     action = {"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}
     for logical_id, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
@@ -322,6 +327,9 @@ def the_functions_own_metrics_have_their_alarms(stack):
     (refused,) = stack.properties("CallbacksRefused")["Metrics"]
     for part in ("SUM(Callbacks)", '"Recharge", Outcome, Provider, Stage', "'${Stage}'", "'refused'"):
         assert part in refused["Expression"]["Fn::Sub"], f"CallbacksRefused: no {part}"
+    (missing,) = stack.properties("ConfirmationsMissing")["Metrics"]
+    for part in ("SUM(Settlements)", '"Recharge", Outcome, Provider, Stage', "'${Stage}'", "'not_confirmed'"):
+        assert part in missing["Expression"]["Fn::Sub"], f"ConfirmationsMissing: no {part}"
 
 
 def the_dashboard_shows_every_metric_and_alarm(stack):
@@ -531,6 +539,7 @@ CHECKS = [
     each_function_has_an_error_alarm,
     each_rollout_moves_the_alias_and_stops_at_the_new_versions_errors,
     each_dead_letter_queue_is_kept_and_has_an_alarm,
+    what_providers_were_told_is_safe_outlives_the_stack,
     each_alarm_reaches_the_topic,
     each_queue_has_an_alarm_on_its_age,
     those_who_take_confirmations_have_an_alarm_on_throttles,

@@ -55,25 +55,28 @@ ROLES = {
         "ProviderKeysSecret": {"secretsmanager:GetSecretValue"},
     },
 }
-# Rows that a function may write, by the beginning of their partition key; functions not named here may
-# write whatever their actions allow.
+# Rows that a function may write, by the beginning of their partition key.
 ROWS = {
+    "CreateOrder": {
+        "dynamodb:PutItem": ["O#*", "R#*", "A#*"],
+        "dynamodb:UpdateItem": ["O#*", "U#*", "L#*"],
+    },
     "CallbackWorker": {
         "dynamodb:PutItem": ["P#*", "K#*", "O#*"],
         "dynamodb:UpdateItem": ["O#*", "U#*", "K#*"],
     },
     "Admin": {"dynamodb:UpdateItem": ["K#*"]},
     "Notifier": {"dynamodb:UpdateItem": ["N#*", "E#*"]},
+    "ReconcilePoller": {
+        "dynamodb:PutItem": ["A#*"],
+        "dynamodb:UpdateItem": ["O#*", "N#*", "U#*", "C#*"],
+    },
 }
-# What nobody but the worker writes, whatever else a role is granted: payments, parked evidence, and balances, which
-# share their partition with the addresses that these two write.
+# What nobody but the worker writes, whatever else a role is granted: balances, which share their partition with the
+# addresses that these two update.
 DENIED = {
     name: [
-        (condition, ("dynamodb:PutItem", "dynamodb:UpdateItem"))
-        for condition in (
-            {"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": ["P#*", "K#*"]}},
-            {"ForAnyValue:StringEquals": {"dynamodb:Attributes": ["balance"]}},
-        )
+        ({"ForAnyValue:StringEquals": {"dynamodb:Attributes": ["balance"]}}, ("dynamodb:PutItem", "dynamodb:UpdateItem")),
     ]
     for name in ("CreateOrder", "ReconcilePoller")
 }
@@ -84,8 +87,13 @@ WRITERS = {
     "K#": {"CallbackWorker", "Admin"},
     "U#": {"CallbackWorker", "CreateOrder", "ReconcilePoller"},     # the latter two: addresses, no balances
     "O#": {"CallbackWorker", "CreateOrder", "ReconcilePoller"},
-    "N#": {"CreateOrder", "Notifier", "ReconcilePoller"},
-    "M#": {"CreateOrder", "ReconcilePoller"},
+    "N#": {"Notifier", "ReconcilePoller"},
+    "A#": {"CreateOrder", "ReconcilePoller"},
+    "C#": {"ReconcilePoller"},
+    "E#": {"Notifier"},
+    "L#": {"CreateOrder"},
+    "R#": {"CreateOrder"},
+    "M#": set(),            # operators alone
 }
 LOG_ACTIONS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # X-Ray knows no resources: its managed policy is the one place where a function is granted "*".

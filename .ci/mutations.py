@@ -124,6 +124,11 @@ def refused_query(template, _documents):
     metric["Expression"]["Fn::Sub"] = metric["Expression"]["Fn::Sub"].replace("'refused'", "'verified'")
 
 
+def missing_query(template, _documents):
+    metric = properties(template, "ConfirmationsMissing")["Metrics"][0]
+    metric["Expression"]["Fn::Sub"] = metric["Expression"]["Fn::Sub"].replace("'not_confirmed'", "'settled'")
+
+
 def no_index_in_throttles(template, _documents):
     metrics = properties(template, "TableThrottled")["Metrics"]
     properties(template, "TableThrottled")["Metrics"] = metrics[:-1]
@@ -154,12 +159,13 @@ MUTATIONS = [
     (MAY, "the notifier may delete", grant("NotifierRole", "dynamodb:DeleteItem", TABLE)),
     (MAY, "the worker may not acknowledge", no_statement(
         "CallbackWorkerRole", "Resource", {"Fn::GetAtt": ["SettlementQueue", "Arn"]})),
-    (MAY, "create-order may write payments", no_statement("CreateOrderRole", "Effect", "Deny")),
+    (MAY, "create-order may write balances", no_statement("CreateOrderRole", "Effect", "Deny")),
     (MAY, "a managed policy", put("AdminRole", "ManagedPolicyArns", ["arn:aws:iam::aws:policy/AdministratorAccess"])),
     (MAY, "two functions share a role", put("AdminFunction", "Role", {"Fn::GetAtt": ["NotifierRole", "Arn"]})),
     ("each_function_writes_only_the_rows_that_are_its_own", "admin may write any row", no_condition("AdminRole")),
-    ("only_the_worker_writes_money", "the poller may write payments",
-     no_statement("ReconcilePollerRole", "Effect", "Deny")),
+    ("only_the_worker_writes_money", "the poller may write payments", no_condition("ReconcilePollerRole")),
+    ("what_providers_were_told_is_safe_outlives_the_stack", "a stack that goes takes callbacks with it",
+     resource("SettlementQueue", "DeletionPolicy", None)),
     ("only_the_worker_writes_money", "the notifier may write any row", no_condition("NotifierRole")),
     ("only_the_worker_writes_money", "status-query writes balances",
      grant("StatusQueryRole", "dynamodb:UpdateItem", TABLE)),
@@ -220,6 +226,7 @@ MUTATIONS = [
     (OWN, "another stage", put("BooksDoNotBalance", "Dimensions", 0, "Value", "prod")),
     (OWN, "delivered ones", put("NotificationsGivenUp", "Dimensions", 1, "Value", "delivered")),
     (OWN, "verified callbacks", refused_query),
+    (OWN, "settled payments", missing_query),
     (SHOWN, "a metric is missing", replaced("Dashboard", "DashboardBody", "BooksUnbalanced", "Books")),
     (SHOWN, "an alarm is missing", replaced("Dashboard", "DashboardBody", "${MoneyParked.Arn}", "")),
     (SHOWN, "no JSON", replaced("Dashboard", "DashboardBody", "]}}", "]}")),

@@ -15,6 +15,7 @@ use recharge_shared::domain::{
     Timestamp, UserId, UserMark,
 };
 use recharge_shared::providers::{Answer, Provider};
+use recharge_shared::store::{AddressOwner, AddressStored, Store};
 use recharge_tests::World;
 use recharge_tests::world::simulate;
 use serde_json::Value;
@@ -169,6 +170,35 @@ fn a_network_is_not_added_with_an_address_of_somebody_else() {
         world.payprotocol.share_wallets(mark("u_1").as_str(), mark("u_2").as_str());
         assert_eq!(asked(&world, &world.stack.functions, "u_1").await, one);
         assert_eq!(asked(&world, &world.stack.functions, "u_2").await, theirs);
+    });
+}
+
+#[test]
+fn an_address_keeps_the_account_under_which_it_was_stored() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone());
+        let (merchant, user) =
+            (MerchantId::parse("m_demo").unwrap(), UserId::parse("u_1").unwrap());
+        let one = Deposit { network: "TRON".to_owned(), address: "T1".to_owned() };
+        let new = std::slice::from_ref(&one);
+        let of = |account| AddressOwner {
+            merchant: &merchant,
+            user: &user,
+            provider: (PAYPROTOCOL, account),
+        };
+        for (account, stored) in [
+            ("one", AddressStored::Now(vec![one.clone()])),
+            // Its payments would be new ones under the other name, and credited again.
+            ("another", AddressStored::OfAnother),
+            ("one", AddressStored::Now(vec![one.clone()])),
+        ] {
+            let came = store.store_addresses(of(account), (&[], new), now(&world)).await.unwrap();
+            assert_eq!(came, stored, "{account}");
+            let owner = store.owner_of_address(&name(), &one).await.unwrap().unwrap();
+            assert_eq!((&owner.user, owner.account.as_str()), (&user, "one"));
+        }
     });
 }
 

@@ -29,6 +29,7 @@ use recharge_shared::secrets::{CLIENT_KEYS, PROVIDER_KEYS, Secret};
 use recharge_shared::store::Store;
 use serde_json::{Value, json};
 
+use crate::aws::roles::{guarded, in_role};
 use crate::aws::{EmbeddedAws, SharedClock};
 use crate::stack::Names;
 
@@ -105,11 +106,22 @@ pub enum HttpFunction {
     Admin,
 }
 
+impl HttpFunction {
+    const fn role(self) -> &'static str {
+        match self {
+            HttpFunction::CreateOrder => "CreateOrderRole",
+            HttpFunction::Webhook => "WebhookRole",
+            HttpFunction::StatusQuery => "StatusQueryRole",
+            HttpFunction::Admin => "AdminRole",
+        }
+    }
+}
+
 impl Functions {
     /// Builds them; like a cold start of all of them.
     pub fn new(ground: &Ground) -> Result<Functions, String> {
         let Ground { aws, wire, names, clock, attempts, .. } = ground;
-        let store = Store::new(aws.dynamodb(wire.clone(), *attempts), names.table.clone());
+        let store = Store::new(aws.dynamodb(guarded(wire.clone()), *attempts), names.table.clone());
         let queue =
             SettlementQueue::new(aws.sqs(wire.clone(), *attempts), names.settlement_url.clone());
         let dead_letters =
@@ -198,7 +210,7 @@ impl Functions {
                 Box::pin(status_query::handle(&self.status_query, request))
             }
         };
-        let Ok(response) = handled.await;
+        let Ok(response) = in_role(function.role(), handled).await;
         response
     }
 
@@ -206,7 +218,8 @@ impl Functions {
     pub async fn settle(&self, event: Value, request_id: String) -> Result<Value, String> {
         let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
         let event = LambdaEvent::new(payload, self.context(request_id, 30));
-        let answer = callback_worker::handle(&self.callback_worker, event).boxed().await;
+        let handled = callback_worker::handle(&self.callback_worker, event).boxed();
+        let answer = in_role("CallbackWorkerRole", handled).await;
         let answer = answer.map_err(|error| error.to_string())?;
         serde_json::to_value(answer).map_err(|error| error.to_string())
     }
@@ -215,7 +228,7 @@ impl Functions {
     pub async fn notify(&self, event: Value, request_id: String) -> Result<Value, String> {
         let payload = serde_json::from_value(event).map_err(|error| error.to_string())?;
         let event = LambdaEvent::new(payload, self.context(request_id, 60));
-        let answer = notifier::handle(&self.notifier, event).boxed().await;
+        let answer = in_role("NotifierRole", notifier::handle(&self.notifier, event).boxed()).await;
         let answer = answer.map_err(|error| error.to_string())?;
         serde_json::to_value(answer).map_err(|error| error.to_string())
     }
@@ -223,7 +236,8 @@ impl Functions {
     /// Runs the poller once; its report.
     pub async fn poll(&self, request_id: String) -> Result<Value, String> {
         let event = LambdaEvent::new(crate::events::schedule_event(), self.context(request_id, 50));
-        let report = reconcile_poller::handle(&self.reconcile_poller, event).boxed().await;
+        let handled = reconcile_poller::handle(&self.reconcile_poller, event).boxed();
+        let report = in_role("ReconcilePollerRole", handled).await;
         report.map_err(|error| error.to_string())
     }
 

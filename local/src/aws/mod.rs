@@ -1,13 +1,14 @@
 //! DynamoDB, SQS and Secrets Manager in this process, behind the ordinary SDK clients.
 //!
 //! A request never leaves the process: [`EmbeddedAws::http_client`] routes it by `x-amz-target`.
-//! `server` puts the same services on a port, `faults` breaks the wire on purpose, and `template`
-//! creates what the SAM template declares. Signatures are not checked; nothing here is for production.
+//! `server` puts the same services on a port, `faults` breaks the wire on purpose, `roles` holds the
+//! functions to what they may do with the table, and `template` creates what the SAM template declares. Signatures are not checked; nothing here is for production.
 
 pub mod clock;
 pub mod dynamodb;
 pub mod faults;
 pub mod file;
+pub mod roles;
 pub mod secrets;
 pub mod server;
 pub mod sqs;

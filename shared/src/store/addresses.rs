@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
     TransactWriteItem, Update,
@@ -121,16 +121,16 @@ impl Store {
         by: &str,
         (now, until): (Timestamp, Timestamp),
     ) -> Result<AddressClaim, StoreError> {
-        let mut row = owner.key();
-        row.insert("claimedBy".to_owned(), s(by));
-        row.insert("claimedUntil".to_owned(), n(until.millis()));
         let free = "attribute_not_exists(pk) \
                     OR (attribute_not_exists(addresses) AND (claimedUntil < :now OR claimedBy = :by))";
-        let request = self.client.put_item().table_name(&self.table);
+        // Not a put: the role that may put no row here cannot replace a balance, its neighbour, either.
+        let request = self.client.update_item().table_name(&self.table);
         let sent = request
-            .set_item(Some(row))
+            .set_key(Some(owner.key()))
+            .update_expression("SET claimedBy = :by, claimedUntil = :until")
             .condition_expression(free)
             .expression_attribute_values(":now", n(now.millis()))
+            .expression_attribute_values(":until", n(until.millis()))
             .expression_attribute_values(":by", s(by))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
@@ -138,7 +138,7 @@ impl Store {
             .await;
         let Err(error) = sent else { return Ok(AddressClaim::Ours) };
         match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
+            Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
                 let known = refused.item.as_ref().map_or(Ok(Vec::new()), deposits)?;
                 Ok(if known.is_empty() { AddressClaim::Busy } else { AddressClaim::Known(known) })
             }
@@ -159,7 +159,9 @@ impl Store {
             items.push(self.address_owner_row(owner, deposit)?);
         }
         let at = now.millis().to_string();
-        let mut fields = vec!["addresses", owner.merchant.as_str(), owner.user.as_str(), &at];
+        let (provider, account) = owner.provider;
+        let owner = [owner.merchant.as_str(), owner.user.as_str(), provider, account, &at];
+        let mut fields = [&["addresses"], owner.as_slice()].concat();
         fields.extend(known.iter().map(|deposit| deposit.address.as_str()));
         fields.push("and");
         fields.extend(new.iter().map(|deposit| deposit.address.as_str()));
@@ -249,11 +251,13 @@ impl Store {
             .table_name(&self.table)
             .set_item(Some(row))
             .condition_expression(
-                "attribute_not_exists(pk) OR (merchant = :merchant AND #user = :user)",
+                "attribute_not_exists(pk) \
+                 OR (merchant = :merchant AND #user = :user AND account = :account)",
             )
             .expression_attribute_names("#user", "user")
             .expression_attribute_values(":merchant", s(owner.merchant.as_str()))
             .expression_attribute_values(":user", s(owner.user.as_str()))
+            .expression_attribute_values(":account", s(account))
             .build()
             .map_err(|_| StoreError::Damaged("put without a row".to_owned()))?;
         Ok(TransactWriteItem::builder().put(put).build())
