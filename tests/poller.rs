@@ -629,3 +629,39 @@ fn a_refusal_under_a_former_key_ends_no_order() {
         assert_eq!(world.order(begun.json["orderId"].as_str().unwrap()).await["status"], "PENDING");
     });
 }
+
+#[test]
+fn a_key_is_changed_without_a_gap_when_the_next_one_is_known_before() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let aws = &world.stack.ground.aws;
+        let secrets = aws.secrets(aws.http_client(), 1);
+        let put = async |entry: Value| {
+            let put = secrets.put_secret_value().secret_id(&world.stack.names.provider_keys);
+            put.secret_string(json!({"trader": entry}).to_string()).send().await.unwrap();
+        };
+        let waiting = create(&world, "k-0").await;
+        // The provider has changed to the next key already; twice, so that no former version helps.
+        let both = json!({"key": "former-key-0123456789abcdef01234567", "next": TRADER_KEY});
+        put(both.clone()).await;
+        put(both).await;
+        world.pass(301).await;
+        assert_eq!(world.deliver(&world.pay(&waiting, None)).await.status, 200);
+        world.settle().await;
+        assert_eq!(world.order(&waiting).await["status"], "SUCCESS");
+        let begun = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!((begun.status, &begun.json["status"]), (201, &json!("CREATED")));
+        put(json!({"key": TRADER_KEY})).await;
+        world.let_pass(7).await;
+        assert_eq!(world.order(begun.json["orderId"].as_str().unwrap()).await["status"], "PENDING");
+        // A next key that says nothing opens nothing.
+        let paid = world.pay(begun.json["orderId"].as_str().unwrap(), None);
+        for next in ["", "  "] {
+            for _ in 0..2 {
+                put(json!({"key": "former-key-0123456789abcdef01234567", "next": next})).await;
+            }
+            world.pass(301).await;
+            assert_eq!(world.deliver(&paid).await.status, 401);
+        }
+    });
+}

@@ -222,7 +222,8 @@ fn is_usable(key: &str) -> bool {
     }
 }
 
-/// The document of provider keys: `{"trader": {"key": "…"}}`.
+/// The document of provider keys: `{"trader": {"key": "…"}}`; while a key is being changed with
+/// `{"trader": {"key": "…", "next": "…"}}`.
 pub type ProviderKeysDocument = BTreeMap<String, ProviderKey>;
 
 /// One provider's entry in the document.
@@ -230,6 +231,15 @@ pub type ProviderKeysDocument = BTreeMap<String, ProviderKey>;
 pub struct ProviderKey {
     /// What both sides sign with.
     key: String,
+    /// What they will sign with: callbacks under it are taken already.
+    next: Option<String>,
+}
+
+impl ProviderKey {
+    fn verifying(&self) -> impl Iterator<Item = &str> {
+        let keys = [Some(self.key.as_str()), self.next.as_deref()];
+        keys.into_iter().flatten().filter(|key| is_usable(key))
+    }
 }
 
 impl fmt::Debug for ProviderKey {
@@ -261,14 +271,18 @@ impl ProviderKeys {
     }
 
     /// Whether `key` is the one to sign with still, by what was read within the last minute; `false` when nobody can
-    /// say.
+    /// say, as while the next one is there.
     pub async fn is_current(&self, now: Timestamp, key: &str) -> bool {
-        self.secret.renew(now).await.is_ok()
-            && self.signing(now).await.is_ok_and(|current| current == key)
+        if self.secret.renew(now).await.is_err() {
+            return false;
+        }
+        let Ok(versions) = self.secret.get(now).await else { return false };
+        let entry = versions.current.get(self.provider.as_str());
+        entry.is_some_and(|entry| entry.verifying().eq([key]))
     }
 
-    /// Whether `fits` holds for the current or the previous key; a miss reads the secret early, at
-    /// most once a minute.
+    /// Whether `fits` holds for the current key, the next or those of the previous version; a miss reads the secret
+    /// early, at most once a minute.
     pub async fn any(
         &self,
         now: Timestamp,
@@ -289,9 +303,11 @@ impl ProviderKeys {
         versions: &Versions<ProviderKeysDocument>,
         fits: &impl Fn(&str) -> bool,
     ) -> Result<bool, Unavailable> {
-        let current = self.of(&versions.current).ok_or(Unavailable)?;
-        let previous = versions.previous.as_ref().and_then(|document| self.of(document));
-        Ok(fits(current) || previous.is_some_and(fits))
+        self.of(&versions.current).ok_or(Unavailable)?;
+        let documents = [Some(&versions.current), versions.previous.as_ref()];
+        let entries =
+            documents.into_iter().flatten().filter_map(|keys| keys.get(self.provider.as_str()));
+        Ok(entries.flat_map(ProviderKey::verifying).any(fits))
     }
 
     fn of<'a>(&self, document: &'a ProviderKeysDocument) -> Option<&'a str> {

@@ -206,6 +206,15 @@ impl Trader {
     }
 }
 
+/// Notes which order a callback named that is not believed for its signature or its time alone: should it have been
+/// genuine, that is what has to be looked up.
+fn of_order(order: &OrderId) -> impl FnOnce(Refusal) -> Refusal {
+    move |refusal| {
+        tracing::warn!(order = order.as_str(), ?refusal, "a callback is well formed, not believed");
+        refusal
+    }
+}
+
 #[async_trait]
 impl Provider for Trader {
     fn name(&self) -> &ProviderName {
@@ -324,9 +333,10 @@ impl Provider for Trader {
         let fits = |key: &str| verify(&self.settings.signing, &fields, key, &signature);
         let believed = self.keys.any(received_at, fits).await;
         if !believed.map_err(|_| Refusal::KeysUnavailable)? {
-            return Err(Refusal::Signature);
+            return Err(of_order(&notice.order_id)(Refusal::Signature));
         }
-        let stale = self.is_stale(notice.signed_at_secs, received_at)?;
+        let stale = self.is_stale(notice.signed_at_secs, received_at);
+        let stale = stale.map_err(of_order(&notice.order_id))?;
         let scale = self.settings.callback_amount_scale;
         let (kind, dust) = match rounded_down(notice.amount, scale, self.currency) {
             Some((money, dust)) if notice.means_paid => (EvidenceKind::Paid(money), dust),
