@@ -180,6 +180,67 @@ fn what_was_given_up_in_a_day_is_sent_again_part_by_part() {
     });
 }
 
+#[test]
+fn a_merchant_has_its_events_sent_again_no_faster_than_it_may_create() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let first = paid(&world, "u_1", "first").await;
+        world.notify().await;
+        for number in 1..400 {
+            paid(&world, "u_1", &format!("k-{number}")).await;
+            world.notify().await;
+            world.pass(1).await;
+        }
+        let queued = || world.stack.notification_depth().visible;
+        for _ in 0..2 {
+            let all = post(&world, "/events/resend", &day("ALL")).await;
+            assert_eq!((all.status, &all.json["resent"]), (202, &json!(400)));
+        }
+        // 1,000 at once: two pages more are let through, and where to go on is said.
+        let some = post(&world, "/events/resend", &day("ALL")).await;
+        assert_eq!((some.status, &some.json["resent"]), (202, &json!(200)));
+        let mut more: Value = serde_json::from_str(&day("ALL")).unwrap();
+        more["cursor"] = some.json["nextCursor"].clone();
+        let refused = post(&world, "/events/resend", &more.to_string()).await;
+        assert_eq!((refused.status, &refused.json["errorCode"]), (429, &json!("RATE_LIMITED")));
+        assert_eq!(queued(), 1_000);
+        // A single one is let through as soon as there is room for one: fifty a second.
+        let again = format!("/recharges/{first}/notify");
+        assert_eq!(post(&world, &again, "").await.status, 429);
+        // Creates have a bucket of their own.
+        assert_eq!(world.create("u_1", MINOR, "k-new").await.status, 201);
+        world.pass(2).await;
+        assert_eq!(post(&world, &again, "").await.status, 202);
+        let rest = post(&world, "/events/resend", &more.to_string()).await;
+        assert_eq!(rest.status, 429, "99 of the next page's 100 could go");
+        world.pass(1).await;
+        let rest = post(&world, "/events/resend", &more.to_string()).await;
+        assert_eq!((rest.status, &rest.json["resent"]), (202, &json!(100)));
+        assert_eq!(queued(), 1_101);
+    });
+}
+
+#[test]
+fn what_was_asked_for_of_a_silent_receiver_ends_with_the_queue() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for number in 0..200 {
+            paid(&world, "u_1", &format!("k-{number}")).await;
+            world.notify().await;
+            world.pass(1).await;
+        }
+        world.receiver.set(CALLBACK_URL, Manner::Hangs);
+        let before = world.receiver.received().len();
+        assert_eq!(post(&world, "/events/resend", &day("ALL")).await.json["resent"], 200);
+        world.let_pass(75).await;
+        let left = world.stack.notification_depth();
+        assert_eq!((left.visible, left.in_flight, left.dead), (0, 0, 0));
+        let tried = world.receiver.received().len() - before;
+        assert!((20..200).contains(&tried), "{tried}");
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
 /// Everything after `after`, page by page, and where to go on.
 async fn pull(world: &World, limit: u32, after: &mut Option<String>) -> Vec<Value> {
     let mut events = Vec::new();

@@ -12,7 +12,7 @@ use recharge_shared::domain::{
     ProviderName, ReviewState, Ruling, Source, Timestamp, TraceId, UserId, apply,
 };
 use recharge_shared::store::{
-    AddressOwner, Attempt, Booking, NoticeState, OrderFilter, OrderWrite, Placed, Settled,
+    AddressOwner, Attempt, Booking, Bucket, NoticeState, OrderFilter, OrderWrite, Placed, Settled,
     Standing, Store, Take, Whose,
 };
 
@@ -356,6 +356,6 @@ async fn merchants(store: &Store, steps: &mut Steps) {
         [(1_000, 0), (1_000, 0), (1_000, 1_500), (1_000, 2_000), (9_000, 9_500)]
     {
         let take = Take { now_us, cost_us: 500, seen_full_at_us, full_at_max_us: Some(2_000) };
-        steps.note("take", store.take(&id, take).await.unwrap());
+        steps.note("take", store.take((&id, Bucket::Creates), take).await.unwrap());
     }
 }

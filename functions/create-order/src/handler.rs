@@ -122,13 +122,15 @@ async fn of_route(
         }
         Route::Notify(id) => {
             request::no_members(request)?;
-            let notice = resend_latest(again(deps, &caller, trace), &id).await?;
+            let notice = resend_latest(again(deps, (&caller, &merchant), trace), &id).await?;
             Ok(Answer::accepted(sent_again_body(&notice)))
         }
         Route::ResendEvents => {
             let mut wanted = Resend::read(request, &caller.merchant)?;
             let after = wanted.position.take();
-            let resent = resend_range(again(deps, &caller, trace), &wanted.range, after).await?;
+            let resent =
+                resend_range(again(deps, (&caller, &merchant), trace), &wanted.range, after)
+                    .await?;
             let next = resent.next.as_deref().map(|position| wanted.cursor(position));
             Ok(Answer::accepted(resent_body(&resent, next)))
         }
@@ -170,9 +172,13 @@ async fn create_addresses(
     }
 }
 
-fn again<'a>(deps: &'a Deps, caller: &'a Caller, trace: &'a TraceId) -> resend::Context<'a> {
-    let (store, queue) = (&deps.store, &deps.notifications);
-    resend::Context { store, queue, merchant: &caller.merchant, trace }
+fn again<'a>(
+    deps: &'a Deps,
+    (caller, settings): (&'a Caller, &'a Merchant),
+    trace: &'a TraceId,
+) -> resend::Context<'a> {
+    let (store, queue, now) = (&deps.store, &deps.notifications, deps.clock.now());
+    resend::Context { store, queue, merchant: &caller.merchant, settings, now, trace }
 }
 
 async fn create(

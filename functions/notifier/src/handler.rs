@@ -33,6 +33,10 @@ const SLOW_FROM: Duration = Duration::from_secs(1);
 /// From when on one that was taken does.
 const TAKEN_SLOWLY_FROM: Duration = Duration::from_secs(10);
 
+/// How often a notice that somebody asked for again comes back while its receiver is left alone: for an hour. Whoever
+/// asked can ask again; a receiver that is away is no matter for the operator's dead letters.
+const ASKED_RECEIVES_MAX: u32 = 10;
+
 /// For how long a destination is left alone.
 const SPARED_FOR: Duration = Duration::from_secs(60);
 
@@ -86,7 +90,7 @@ async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
             let header = TraceHeader::of_message(&record.attributes);
             let xray = header.as_ref().map(TraceHeader::root);
             let span = tracing::error_span!("notice", trace = message.trace.as_str(), xray);
-            match heard(deps, way, &message).instrument(span).await {
+            match heard(deps, way, (&message, receives(record))).instrument(span).await {
                 Ok(done) => return done,
                 Err(error) => {
                     metrics::add(Metric::Failures, (None, None), 1);
@@ -95,8 +99,7 @@ async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
             }
         }
     };
-    let receives = record.attributes.get("ApproximateReceiveCount");
-    let receives: u32 = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
+    let receives = receives(record);
     let message_id = record.message_id.as_deref().unwrap_or("");
     tracing::warn!(message_id, receives, reason, "notice put off");
     if receives < deps.tries_max {
@@ -106,11 +109,17 @@ async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
     deps.dead_letters.send(body, &reason).await.is_ok()
 }
 
+/// How often the queue has handed the message over.
+fn receives(record: &SqsMessage) -> u32 {
+    let receives = record.attributes.get("ApproximateReceiveCount");
+    receives.and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
 /// Tries one notice; `false` when it must come again, which is not the message's fault.
 async fn heard(
     deps: &Deps,
     way: &Spared<'_>,
-    message: &NotificationMessage,
+    (message, receives): (&NotificationMessage, u32),
 ) -> Result<bool, StoreError> {
     let Deps { store, keys, clock, .. } = deps;
     let context = Context { store, keys, way, clock: clock.as_ref() };
@@ -118,6 +127,10 @@ async fn heard(
     match notify(context, message).await {
         Ok(outcome) => {
             tracing::info!(order, ?outcome, "notification message for order {order}");
+            if outcome == Outcome::LeftAlone && receives >= ASKED_RECEIVES_MAX {
+                tracing::warn!(order, "not sent again, although asked for: its receiver is silent");
+                return Ok(true);
+            }
             Ok(outcome != Outcome::LeftAlone)
         }
         Err(StoreError::Busy(why)) => {

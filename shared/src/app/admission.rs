@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::{Merchant, MerchantId, Timestamp, UserAccess, UserId};
 use crate::http::{ApiError, ErrorCode};
-use crate::store::{Store, Take, Taken};
+use crate::store::{self, Store, Take, Taken};
 
 use super::merchants::Merchants;
 
@@ -130,16 +130,14 @@ impl Admission {
             }
             (Take { full_at_max_us: Some(now_us + full_us.max(take.cost_us)), ..take }, owed)
         };
-        match self.store.take(id, take).await? {
+        match self.store.take((id, store::Bucket::Creates), take).await? {
             Taken::Now(full_at_us) => {
                 self.seen(id, full_at_us, 0);
                 Ok(Pass { merchant: id.clone(), debt: None })
             }
             Taken::Refused(full_at_us) => {
                 self.seen(id, full_at_us, owed - 1);
-                let wait_us = full_at_us + take.cost_us - now_us - full_us;
-                let wait_secs = u32::try_from(wait_us.max(1).div_euclid(1_000_000)).unwrap_or(60);
-                Err(ApiError::rate_limited(wait_secs.saturating_add(1)))
+                Err(ApiError::rate_limited(take.fits_in_secs(full_at_us)))
             }
         }
     }
@@ -147,7 +145,7 @@ impl Admission {
     /// Pays what the pass owes; to run beside the create. Unpaid debt is paid with the next create.
     pub async fn pay(&self, pass: Pass) {
         let Some(take) = pass.debt else { return };
-        match self.store.take(&pass.merchant, take).await {
+        match self.store.take((&pass.merchant, store::Bucket::Creates), take).await {
             Ok(Taken::Now(full_at_us) | Taken::Refused(full_at_us)) => {
                 self.seen(&pass.merchant, full_at_us, 0);
             }

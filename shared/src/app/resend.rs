@@ -1,17 +1,21 @@
 //! Sending notices again that somebody asks for: an order's latest, or what went out in a range of time.
-//! Through the queue, with the ids and bodies that they have.
+//! Through the queue, with the ids and bodies that they have, and not faster than the merchant may create orders:
+//! it is the queue of everybody's first notices.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
 
-use crate::domain::{MerchantId, Notice, OrderId, Timestamp, TraceId};
+use crate::domain::{Merchant, MerchantId, Notice, OrderId, Timestamp, TraceId};
 use crate::http::{ApiError, ErrorCode};
 use crate::queue::{NotificationMessage, NotificationQueue};
-use crate::store::{ASKED_MAX, Listed, NoticeState, Store, StoreError};
+use crate::store::{ASKED_MAX, Bucket, Listed, NoticeState, Store, StoreError, Take, Taken};
 
 /// The events that one request looks at.
 pub const LOOKED_AT_MAX: usize = 500;
+
+/// The events that a merchant may have sent again at once, after a pause; it is two requests' worth.
+const BURST: i64 = 1_000;
 
 /// Events that are read at once.
 const PAGE: i32 = 100;
@@ -28,6 +32,10 @@ pub struct Context<'a> {
     pub queue: &'a NotificationQueue,
     /// Whose.
     pub merchant: &'a MerchantId,
+    /// How fast that merchant may create orders.
+    pub settings: &'a Merchant,
+    /// When the request was made.
+    pub now: Timestamp,
     /// The request's trace.
     pub trace: &'a TraceId,
 }
@@ -68,12 +76,13 @@ pub async fn resend_latest(context: Context<'_>, id: &OrderId) -> Result<Notice,
         let message = format!("the notification was sent again {ASKED_MAX} times already");
         return Err(ApiError::new(ErrorCode::Conflict, message));
     }
+    pay(context, 1).await?;
     context.queue.send(message(context, id, notice.sequence)).await?;
     Ok(notice)
 }
 
 /// Sends a part of `range` again, from the position `after` on. What was handed over before the queue
-/// refused is said, with where to go on.
+/// refused, or the merchant's bucket was empty, is said, with where to go on.
 pub async fn resend_range(
     context: Context<'_>,
     range: &Range,
@@ -112,8 +121,28 @@ async fn page_again(context: Context<'_>, all: bool, found: &[Listed]) -> Result
         }
     }
     let resent = messages.len();
+    pay(context, i64::try_from(resent).unwrap_or(i64::MAX)).await?;
     context.queue.send_all(messages).await?;
     Ok(resent)
+}
+
+/// Takes `events` from the merchant's bucket, or says when to come again.
+async fn pay(context: Context<'_>, events: i64) -> Result<(), ApiError> {
+    if events == 0 {
+        return Ok(());
+    }
+    let now_us = context.now.millis().saturating_mul(1_000);
+    let one_us = 1_000_000 / i64::from(context.settings.creates_per_second.max(1));
+    let take = Take {
+        now_us,
+        cost_us: events.saturating_mul(one_us),
+        seen_full_at_us: 0,
+        full_at_max_us: Some(now_us.saturating_add(BURST * one_us)),
+    };
+    match context.store.take((context.merchant, Bucket::Resends), take).await? {
+        Taken::Now(_) => Ok(()),
+        Taken::Refused(full_at_us) => Err(ApiError::rate_limited(take.fits_in_secs(full_at_us))),
+    }
 }
 
 async fn is_wanted(store: &Store, all: bool, listed: &Listed) -> Result<bool, StoreError> {

@@ -1,4 +1,4 @@
-//! The merchant's token bucket: one row with the time at which the bucket is full again, moved on by
+//! The merchant's token buckets: for each a row with the time at which it is full again, moved on by
 //! conditional updates (the generic cell rate algorithm). Whole microseconds, no refill job.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -14,6 +14,24 @@ use crate::domain::MerchantId;
 /// How often one call tries again because the row was otherwise than it looked.
 const RACES_MAX: usize = 8;
 
+/// What a merchant's bucket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bucket {
+    /// Orders that are created.
+    Creates,
+    /// Events that are sent again.
+    Resends,
+}
+
+impl Bucket {
+    const fn sort_key(self) -> &'static str {
+        match self {
+            Bucket::Creates => "L",
+            Bucket::Resends => "N",
+        }
+    }
+}
+
 /// What is to be taken, in microseconds; times since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Take {
@@ -27,6 +45,15 @@ pub struct Take {
     pub full_at_max_us: Option<i64>,
 }
 
+impl Take {
+    /// In how many seconds, rounded up, this fits into a bucket that is full again at `full_at_us`.
+    pub fn fits_in_secs(&self, full_at_us: i64) -> u32 {
+        let max_us = self.full_at_max_us.unwrap_or(i64::MAX);
+        let wait_us = full_at_us.saturating_add(self.cost_us).saturating_sub(max_us);
+        u32::try_from(wait_us.max(1).div_euclid(1_000_000)).unwrap_or(60).saturating_add(1)
+    }
+}
+
 /// What became of taking from the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
@@ -37,8 +64,12 @@ pub enum Taken {
 }
 
 impl Store {
-    /// Takes from the merchant's bucket.
-    pub async fn take(&self, merchant: &MerchantId, take: Take) -> Result<Taken, StoreError> {
+    /// Takes from a bucket of the merchant.
+    pub async fn take(
+        &self,
+        (merchant, bucket): (&MerchantId, Bucket),
+        take: Take,
+    ) -> Result<Taken, StoreError> {
         let Take { now_us, cost_us, seen_full_at_us, full_at_max_us } = take;
         let mut budget = Budget::new();
         // Whether the bucket is full is known only to the row; when the guess is wrong, it says so.
@@ -48,7 +79,7 @@ impl Store {
                 .client
                 .update_item()
                 .table_name(&self.table)
-                .set_key(Some(key(&format!("L#{merchant}"), "L")))
+                .set_key(Some(key(&format!("L#{merchant}"), bucket.sort_key())))
                 .expression_attribute_values(":now", n(now_us));
             let request = if is_full {
                 request

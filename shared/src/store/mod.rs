@@ -27,7 +27,7 @@ mod users;
 
 pub use addresses::{AddressClaim, AddressOwner, AddressStored, AddressUser};
 pub use audit::{AuditPage, HeldBalance};
-pub use bucket::{Take, Taken};
+pub use bucket::{Bucket, Take, Taken};
 pub use due::{DuePage, DuePosition};
 pub use events::{Listed, ListedPage};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};

@@ -79,7 +79,9 @@ pub(super) fn resend() -> Operation {
     let words = (
         "Send events again",
         "Those of a range of time, with the ids and bodies that they have. One request looks at 500 events \
-         at most: go on with `cursor` until `nextCursor` is `null`. An event is sent again 27 times at most.",
+         at most: go on with `cursor` until `nextCursor` is `null`. An event is sent again 27 times at most, \
+         and a merchant's events not faster than it may create orders: 1,000 at once after a pause. Then the \
+         answer is `429` with `Retry-After`, or ends early with a `nextCursor`.",
     );
     let example = json!({"resent": 3, "lookedAt": 500, "nextCursor": null});
     let operation = client(EVENTS, "resendEvents", words, "recharge:write")
