@@ -401,6 +401,27 @@ fn a_provider_that_takes_its_time_with_every_call_keeps_nobody_waiting() {
 }
 
 #[test]
+fn whoever_waits_for_another_request_and_goes_on_himself_ends_in_time_too() {
+    simulate(20, async || {
+        let world = World::new().await;
+        let slow = |call: &Call| if call.service == Service::Provider { 3_900 } else { 0 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let functions = world.instance(&faults, 3);
+        let request = || world.create_request("u_1", MINOR, "k-1");
+        world.send_to(&functions, &request()).await;
+        // The first one's hold on the order ends 2.5 seconds from here.
+        world.pass(5).await;
+        let started = world.clock().now_ms();
+        let again = world.send_to(&functions, &request()).await;
+        assert_eq!((again.status, &again.json["status"]), (200, &json!("CREATED")));
+        let took = world.clock().now_ms() - started;
+        assert!((7_000..8_000).contains(&took), "{took} ms of the function's 10 s");
+        world.let_pass(2).await;
+        assert_eq!(world.order(&id(&again)).await["status"], "PENDING");
+    });
+}
+
+#[test]
 fn a_provider_that_refuses_ends_the_order() {
     simulate(10, async || {
         let world = World::new().await;

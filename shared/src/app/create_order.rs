@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use crate::clock::Clock;
@@ -21,8 +22,8 @@ use super::submit::{Submission, Submitted, is_half_done};
 /// Who takes part in the transitions made here.
 const ACTOR: &str = "create-order";
 
-/// How long one request stays with the provider, over all its calls: the function's time limit (10 s)
-/// less what stands around them. What takes longer is gone on with later.
+/// How long one request stays with the provider, over all its calls and the waiting for another request's: the function's
+/// time limit (10 s) less what stands around them. What takes longer is gone on with later.
 pub const PROVIDER_TIME_MAX: Duration = Duration::from_millis(7_500);
 
 /// How long a repeated request waits for the one that is at the provider right now.
@@ -197,6 +198,7 @@ async fn resume(
     provider: &dyn Provider,
     mut order: Order,
 ) -> Result<Order, ApiError> {
+    let ends_at = Instant::now() + PROVIDER_TIME_MAX;
     for wait_ms in WAIT_MS {
         let now = context.clock.now();
         if order.state != OrderState::Created || now >= order.expires_at {
@@ -210,7 +212,7 @@ async fn resume(
                 order.attempt_until = until;
                 order.attempt_by = by.to_owned();
                 let again = submission(context, provider).again(order.clone());
-                let submitted = tokio::time::timeout(PROVIDER_TIME_MAX, again).await;
+                let submitted = tokio::time::timeout_at(ends_at, again).await;
                 return reached(submitted, order);
             }
         } else {

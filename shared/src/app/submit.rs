@@ -117,8 +117,10 @@ impl Submission<'_> {
         let mut order = order;
         for _ in 0..RACES_MAX {
             let at = self.clock.now();
-            // What a part of the money has come for ends by time, with a person, whatever this answer says.
-            let keeps = event == OrderEvent::Decline && order.received.minor() > 0;
+            // What the provider has taken it does not lose because it says no to another attempt. And what a part of the
+            // money has come for ends by time, with a person, whatever this answer says.
+            let keeps = event == OrderEvent::Decline
+                && (order.state != OrderState::Created || order.received.minor() > 0);
             let mut next = match order.state.on(event) {
                 Step::Move(to) if !keeps => {
                     let change =
