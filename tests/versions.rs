@@ -1,7 +1,7 @@
 //! Two releases side by side: what the former one has written is read by this one, what this one writes is what
 //! the former one reads, and what a later one will send is lost by nobody. `tests/fixtures/v1` holds rows and
-//! messages as this release writes them; `RECHARGE_FIXTURES=write` writes them anew. A release that writes
-//! otherwise adds a folder, and keeps this one.
+//! messages as this release writes them, and what it tells a receiver; `RECHARGE_FIXTURES=write` writes them
+//! anew. A release that writes otherwise adds a folder, and keeps this one.
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
@@ -16,13 +16,14 @@ use recharge_tests::World;
 use recharge_tests::world::simulate;
 use serde_json::{Value, json};
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "order-pending",
     "order-settled",
     "payment",
     "balance",
     "settlement-message",
     "notification-message",
+    "notification",
     "resolution-message",
 ];
 
@@ -97,6 +98,11 @@ async fn written() -> BTreeMap<&'static str, Value> {
     all.insert("payment", row(&world, &format!("P#trader#APPTEST0001#{order}"), "P"));
     all.insert("balance", row(&world, "U#m_demo#u_1", "B#USDT"));
     all.insert("notification-message", only_message(&world, &world.stack.names.notifications.name));
+    // Made anew for every attempt, for three days and longer: a release that says it otherwise tells a receiver under one
+    // id two things.
+    world.notify().await;
+    let told = world.receiver.received().remove(0).notification;
+    all.insert("notification", json!({"id": told.id, "body": told.body}));
     let resolution = ResolutionMessage {
         trace: TraceId::parse("t-1").unwrap(),
         review: ReviewId::parse("0123456789ABCDEFGHJKMNPQRS").unwrap(),
