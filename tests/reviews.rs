@@ -1209,11 +1209,171 @@ fn a_review_is_not_closed_behind_the_back_of_an_order_that_has_come_to_wait_for_
         let now = Timestamp::from_millis(world.clock().now_ms());
         let ended = store.end_review(&read, (ReviewState::Rejected, now), None, None).await;
         assert_eq!(ended.unwrap(), Settled::Raced);
+        // What was refused was a statement alone: of an order nobody has decided yet.
         world.settle().await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 4000000 0 REVIEW");
+        let opened = only_review(&world).await;
+        assert_eq!(
+            (&opened["status"], &opened["why"]),
+            (&json!("OPEN"), &json!("amount_mismatch"))
+        );
+        assert_eq!(opened["refusal"], "an order has come to wait for it");
+        world.pass(1).await;
+        assert_eq!(resolve(&world, "admin", &opened, &note("reject")).await.status, 202);
         assert_eq!(stands(&world, &order).await, "FAILED manual 4000000 0 REFUSED");
         assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REJECTED");
         sound(&world).await;
     });
+}
+
+#[test]
+fn a_statement_that_was_rejected_is_asked_about_again_when_an_order_waits_for_it() {
+    for rejected_first in [true, false] {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Exact).await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            let mut stale = paid(&world, &order, "p-1", 4_000_000);
+            stale.evidence.stale = true;
+            arrive(&world, &stale).await;
+            let seen = only_review(&world).await;
+            assert_eq!(seen["why"], "stale");
+            world.pass(5).await;
+            if rejected_first {
+                resolve(&world, "admin", &seen, &note("reject")).await;
+                assert_eq!(reviews(&world, "operator").await, Vec::<Value>::new());
+                assert_eq!(stands(&world, &order).await, "PENDING - 0 0 ");
+            }
+            world.pass(5).await;
+            let fresh = paid(&world, &order, "p-1", 4_000_000);
+            arrive(&world, &fresh).await;
+            assert_eq!(stands(&world, &order).await, "REVIEW paid_under 4000000 0 REVIEW");
+            let opened = only_review(&world).await;
+            let [id, why, status] = ["reviewId", "why", "status"].map(|name| &opened[name]);
+            assert_eq!(
+                (id, why, status),
+                (&seen["reviewId"], &json!("amount_mismatch"), &json!("OPEN"))
+            );
+            let refusal = opened["refusal"].as_str().unwrap_or("");
+            assert_eq!(refusal.starts_with("it was rejected"), rejected_first, "{opened}");
+            // The same once more changes nothing, and a person's word is carried out.
+            arrive(&world, &fresh).await;
+            world.pass(5).await;
+            assert_eq!(only_review(&world).await["refusal"], opened["refusal"]);
+            assert_eq!(resolve(&world, "admin", &opened, &credit_order(&order)).await.status, 202);
+            assert_eq!(stands(&world, &order).await, "SUCCESS manual 4000000 4000000 CREDITED");
+            assert_eq!(balance(&world, "u_1"), 4_000_000);
+            assert_eq!(reviews(&world, "operator").await, Vec::<Value>::new());
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn a_second_payment_whose_first_statement_was_rejected_is_a_persons_matter_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", MINOR);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        resolve(&world, "admin", &seen, &note("reject")).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        assert_eq!(stands(&world, &order).await, "SUCCESS paid_exact 5000000 5000000 CREDITED");
+        world.pass(5).await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        let opened = only_review(&world).await;
+        assert_eq!(
+            (&opened["reviewId"], &opened["why"]),
+            (&seen["reviewId"], &json!("second_payment"))
+        );
+        world.pass(5).await;
+        let mut to_user = note("credit_user");
+        to_user["userId"] = "u_1".into();
+        resolve(&world, "admin", &opened, &to_user).await;
+        assert_eq!(balance(&world, "u_1"), 10_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn what_is_said_of_another_user_or_account_refuses_no_payment_of_the_order() {
+    for of_another in ["user", "account"] {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Exact).await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            let mut wrong = paid(&world, &order, "p-1", 4_000_000);
+            match of_another {
+                "user" => {
+                    wrong.evidence.user_mark = UserMark::parse("M0000000000000000000000000");
+                    assert!(wrong.evidence.user_mark.is_some());
+                }
+                _ => wrong.evidence.account = "APPTEST0002".to_owned(),
+            }
+            wrong.evidence.digest = [8; 32];
+            arrive(&world, &wrong).await;
+            let disbelieved = only_review(&world).await;
+            assert_eq!(disbelieved["why"], format!("wrong_{of_another}"));
+            arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+            assert_eq!(stands(&world, &order).await, "REVIEW paid_under 4000000 0 REVIEW");
+            assert_eq!(
+                resolve(&world, "operator", &disbelieved, &note("reject")).await.status,
+                202
+            );
+            assert_eq!(stands(&world, &order).await, "REVIEW paid_under 4000000 0 REVIEW");
+            let believed = only_review(&world).await;
+            resolve(&world, "admin", &believed, &credit_order(&order)).await;
+            assert_eq!(stands(&world, &order).await, "SUCCESS manual 4000000 4000000 CREDITED");
+            assert_eq!(balance(&world, "u_1"), 4_000_000);
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn what_another_account_has_said_is_credited_or_paid_back_once() {
+    for (act, own_is_first) in
+        [("refund", false), ("credit_user", false), ("refund", true), ("credit_user", true)]
+    {
+        simulate(1, async || {
+            let world = World::new().await;
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            let mut other = paid(&world, &order, "p-1", MINOR);
+            other.evidence.account = "APPTEST0002".to_owned();
+            arrive(&world, &other).await;
+            let seen = only_review(&world).await;
+            assert_eq!(seen["why"], "wrong_account");
+            let own = paid(&world, &order, "p-1", MINOR);
+            if own_is_first {
+                arrive(&world, &own).await;
+            }
+            let mut body = note(act);
+            if act == "credit_user" {
+                body["userId"] = "u_1".into();
+                body["merchant"] = "m_demo".into();
+            }
+            let decided = resolve(&world, "operator", &seen, &body).await;
+            if own_is_first {
+                assert_eq!(decided.status, 409, "{}", decided.text);
+                assert_eq!(balance(&world, "u_1"), 5_000_000);
+            } else {
+                assert_eq!(decided.status, 202, "{}", decided.text);
+                arrive(&world, &own).await;
+                let credited = if act == "refund" { 0 } else { 5_000_000 };
+                assert_eq!(balance(&world, "u_1"), credited, "{act}");
+                let fate = if act == "refund" { "REFUSED" } else { "CREDITED_ELSEWHERE" };
+                assert_eq!(stands(&world, &order).await, format!("PENDING - 0 0 {fate}"));
+                assert_eq!(reviews(&world, "operator").await, Vec::<Value>::new());
+                // The order ends by its time, with nothing in it.
+                world.let_pass(40).await;
+                assert!(stands(&world, &order).await.starts_with("EXPIRED"));
+                assert_eq!(balance(&world, "u_1"), credited, "{act}");
+            }
+            sound(&world).await;
+        });
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::domain::apply::{Birth, credit_user, let_go};
+use crate::domain::apply::{Birth, credit_user, known_otherwise, let_go};
 use crate::domain::{
     Action, Decision, Evidence, EvidenceKind, MerchantId, Mode, Order, ParkReason, PaymentFate,
     Policy, Review, ReviewId, ReviewState, Ruled, Ruling, Source, Timestamp, UserId, apply,
@@ -174,7 +174,9 @@ pub async fn resolve(
         let needs_two = review.needs_two(&ruling.action, target.as_ref(), two_from);
         let foreign = review.evidence.is_shadow() != (context.mode == Mode::Shadow);
         let refused = target.as_ref().map(|order| (order, PaymentFate::Refused));
+        let is_news = review.has_been_said_since(ruling) && ruling.action == Action::Reject;
         let wrote = match (&ruling.action, obstacle) {
+            _ if is_news => reopen(context, &review, "an order has come to wait for it").await?,
             _ if foreign => reopen(context, &review, "of the other mode").await?,
             (_, Some(why)) => reopen(context, &review, why).await?,
             _ if needs_two && !ruling.is_by_two() => {
@@ -317,6 +319,10 @@ fn to_user(
                 None => Decision::AlreadyDone,
             }
         }
+        (Decision::Make { order, entry, .. }, Some(meant_for)) => {
+            let noted = known_otherwise(meant_for, evidence, PaymentFate::Elsewhere).map(Box::new);
+            Decision::Make { order, entry, noted }
+        }
         (decision, _) => decision,
     }
 }
@@ -361,14 +367,18 @@ async fn end(
     order: Option<(&Order, PaymentFate)>,
 ) -> Result<Wrote, StoreError> {
     let now = context.clock.now();
-    let evidence = Evidence { source: Source::Operator, ..review.evidence.clone() };
+    let mut evidence = Evidence { source: Source::Operator, ..review.evidence.clone() };
+    let is_refund = state == ReviewState::Refund;
+    if is_refund {
+        evidence = evidence.of_anybody();
+    }
     let order = order.filter(|_| review.has_money());
-    let freed = order.and_then(|(order, fate)| let_go(order, &evidence, fate, now));
+    let freed = order.and_then(|(order, fate)| {
+        let known = || known_otherwise(order, &evidence, fate).filter(|_| is_refund);
+        let_go(order, &evidence, fate, now).or_else(known)
+    });
     let change = order.map(|(order, _)| order).zip(freed.as_ref());
-    let refunded = match state {
-        ReviewState::Refund => goes_back(review, &evidence),
-        _ => None,
-    };
+    let refunded = goes_back(review, &evidence).filter(|_| is_refund);
     let mut ended =
         context.store.end_review(review, (state, now), change, refunded.as_ref()).await?;
     if let (Settled::PaymentTaken, Some(refunded)) = (ended, &refunded) {

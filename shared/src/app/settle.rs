@@ -64,7 +64,7 @@ pub enum Outcome {
     /// Booked to suspense; the order waits for the rest.
     PartlyPaid,
     /// Put aside, and the order with it.
-    Held,
+    Held(ParkReason),
     /// The order is `FAILED`.
     Declined,
     /// Put aside; the order's state is as it was.
@@ -83,7 +83,7 @@ impl Outcome {
         match self {
             Outcome::Settled => "settled",
             Outcome::PartlyPaid => "partly_paid",
-            Outcome::Held => "held",
+            Outcome::Held(_) => "held",
             Outcome::Declined => "declined",
             Outcome::Parked(_) => "parked",
             Outcome::AlreadyDone => "already_done",
@@ -306,7 +306,7 @@ pub(super) async fn write(
             return make(context, (order, whose), evidence, new, review).await;
         }
         (Decision::Hold { order: after, reason }, Some(order)) => {
-            (store.hold((order, &after), evidence, reason).await?, after, Outcome::Held)
+            (store.hold((order, &after), evidence, reason).await?, after, Outcome::Held(reason))
         }
         (Decision::Note { order: after, reason }, Some(order)) => {
             let settled = store.hold((order, &after), evidence, reason).await?;
@@ -376,7 +376,7 @@ async fn came_to(
     evidence: &Evidence,
     (settled, after, outcome, review): (Settled, Box<Order>, Outcome, Option<&Review>),
 ) -> Result<Wrote, StoreError> {
-    if let (Settled::Now, Outcome::Held | Outcome::Parked(_)) = (settled, outcome) {
+    if let (Settled::Now, Outcome::Held(_) | Outcome::Parked(_)) = (settled, outcome) {
         metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
     }
     match (settled, outcome) {
@@ -390,12 +390,12 @@ async fn came_to(
             park(context, evidence, ParkReason::SecondPayment, whose).await.map(Wrote::Done)
         }
         // The statement was put aside before, when it could not move the order: now it does.
-        (Settled::PaymentTaken, Outcome::Held | Outcome::Parked(_)) => {
+        (Settled::PaymentTaken, Outcome::Held(reason) | Outcome::Parked(reason)) => {
             let Some(order) = order else { return Ok(Wrote::Raced) };
             sometimes("settle: held what was parked before");
-            match context.store.hold_again((order, &after), evidence).await? {
+            match context.store.hold_again((order, &after), evidence, reason).await? {
                 Settled::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
-                // A person has decided about it: no review is left that the order could wait for.
+                // A person has credited it or paid it back: no review is left that the order could wait for.
                 Settled::PaymentTaken => {
                     Ok(Wrote::Done(Settlement::plain(Outcome::Parked(ParkReason::UnderReview))))
                 }

@@ -163,14 +163,13 @@ pub enum Decision {
 /// Decides what `evidence` does to `order` under `policy`. Evidence that a person has decided about comes
 /// with [`Policy::BY_HAND`].
 pub fn apply(order: &Order, evidence: &Evidence, policy: Policy, now: Timestamp) -> Decision {
-    if order.provider != evidence.provider || order.account != evidence.account {
+    if !is_of_its_account(order, evidence) {
         return Decision::Park(ParkReason::WrongAccount);
     }
     if Some(&order.id) != evidence.order_id.as_ref() {
         return Decision::Park(ParkReason::UnknownOrder);
     }
-    let mark = UserMark::derive(&order.merchant, &order.user);
-    if evidence.user_mark.as_ref().is_some_and(|named| *named != mark) {
+    if !is_of_its_user(order, evidence) {
         return Decision::Park(ParkReason::WrongUser);
     }
     let by_hand = evidence.source == Source::Operator;
@@ -184,6 +183,17 @@ pub fn apply(order: &Order, evidence: &Evidence, policy: Policy, now: Timestamp)
         EvidenceKind::Unlisted => Decision::Park(ParkReason::UnlistedCurrency),
         EvidenceKind::Unrecognised => Decision::Park(ParkReason::Unrecognised),
     }
+}
+
+/// Whether the evidence is of the order's provider account. What another account calls by the same name is another payment.
+pub(super) fn is_of_its_account(order: &Order, evidence: &Evidence) -> bool {
+    order.provider == evidence.provider && order.account == evidence.account
+}
+
+/// Whether the evidence is about the order's user, or names none.
+fn is_of_its_user(order: &Order, evidence: &Evidence) -> bool {
+    let mark = UserMark::derive(&order.merchant, &order.user);
+    evidence.user_mark.as_ref().is_none_or(|named| *named == mark)
 }
 
 /// Decides about a deposit that nobody has announced, to the address of `owner`, if it is anybody's.
@@ -536,7 +546,10 @@ pub fn let_go(
 /// Whether `order` lets go of all that waits with it if nobody credits it what `evidence` brought, or of that
 /// payment alone; `None` when it does not change.
 pub(super) fn goes_with_order(order: &Order, evidence: &Evidence) -> Option<bool> {
-    // A statement that contradicts the payment says nothing about it.
+    // One of another account or user, or that contradicts the payment, says nothing about it.
+    if !is_of_its_account(order, evidence) || !is_of_its_user(order, evidence) {
+        return None;
+    }
     let known = order.payment(&evidence.payment_id);
     let known =
         known.filter(|payment| !contradicts(order, payment, evidence)).map(|payment| payment.fate);
@@ -544,6 +557,21 @@ pub(super) fn goes_with_order(order: &Order, evidence: &Evidence) -> Option<bool
         (OrderState::Review, _, Some(PaymentFate::Review))
         | (OrderState::Review, EvidenceKind::TimedOut | EvidenceKind::Declined, _) => Some(true),
         (_, _, Some(PaymentFate::Aside)) => Some(false),
+        _ => None,
+    }
+}
+
+/// The order that a statement of another account names, with a line for the payment, which a person has credited elsewhere
+/// or paid back: if its own account says it later it is known. `None` when there is no place for the line.
+pub fn known_otherwise(order: &Order, evidence: &Evidence, fate: PaymentFate) -> Option<Order> {
+    match evidence.kind {
+        EvidenceKind::Paid(received)
+            if !is_of_its_account(order, evidence)
+                && received.currency() == order.amount.currency()
+                && order.payment(&evidence.payment_id).is_none() =>
+        {
+            noted(order, evidence, received, fate).map(|order| *order)
+        }
         _ => None,
     }
 }

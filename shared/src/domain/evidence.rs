@@ -164,6 +164,11 @@ pub fn bounded(mut statement: String) -> String {
 }
 
 impl Evidence {
+    /// The same, whoever's the provider says it is: a person has decided about it.
+    pub fn of_anybody(&self) -> Evidence {
+        Evidence { user_mark: None, ..self.clone() }
+    }
+
     /// That the time of `order` is over while a part of its money is there.
     pub fn time_out(order: &Order, now: Timestamp) -> Evidence {
         let payment_id = format!("expired-{}", order.id);

@@ -1,7 +1,7 @@
 //! Reviews: statements that were put aside, and what people decide about them. A decision above a threshold
 //! takes two people; carried out it is by the settlement worker alone.
 
-use super::apply::{ParkReason, contradicts, goes_with_order};
+use super::apply::{ParkReason, contradicts, goes_with_order, is_of_its_account};
 use super::evidence::{Evidence, EvidenceKind};
 use super::ids::{MerchantId, OrderId, ReviewId, UserId};
 use super::money::Money;
@@ -176,6 +176,13 @@ impl Review {
 
     /// Why `action` cannot be carried out; `meant_for` is the order that the statement names.
     pub fn obstacle(&self, action: &Action, meant_for: Option<&Order>) -> Option<&'static str> {
+        let own = &self.evidence.payment_id;
+        let has_another = |order: &Order| {
+            !is_of_its_account(order, &self.evidence) && order.payment(own).is_some()
+        };
+        if !matches!(action, Action::Reject) && meant_for.is_some_and(has_another) {
+            return Some("the order has this payment from its own account: decide about that one");
+        }
         let target = match action {
             Action::Reject | Action::Refund => return None,
             Action::CreditOrder(id) => Some(id),
@@ -184,7 +191,6 @@ impl Review {
         if self.amount.is_none() {
             return Some("there is no amount in a currency that could be credited");
         }
-        let own = &self.evidence.payment_id;
         let of_order = self.why == ParkReason::Incomplete;
         let known = meant_for.and_then(|order| order.payment(own)).filter(|_| !of_order);
         let contradicted = meant_for.zip(known).is_some_and(|(order, payment)| {
@@ -234,6 +240,12 @@ impl Review {
             || matches!(self.why, ParkReason::Incomplete)
     }
 
+    /// Whether an order has come to wait for it since `ruling` was made, about a statement alone.
+    pub fn has_been_said_since(&self, ruling: &Ruling) -> bool {
+        let ruled_at = ruling.second.as_ref().map_or(ruling.at, |(_, at)| *at);
+        self.seen_again_at.is_some_and(|seen_at| seen_at >= ruled_at)
+    }
+
     /// Whether two people have to agree to every decision: from `two_from` on, in whole units of any currency.
     pub fn takes_two(&self, two_from: u64) -> bool {
         self.amount.is_some_and(|amount| is_large(amount, two_from))
@@ -256,7 +268,8 @@ impl Review {
         let with_all = match action {
             Action::CreditOrder(_) => true,
             Action::CreditUser(..) => false,
-            Action::Reject | Action::Refund => goes_with_order(order, &self.evidence)?,
+            Action::Reject => goes_with_order(order, &self.evidence)?,
+            Action::Refund => goes_with_order(order, &self.evidence.of_anybody())?,
         };
         if !with_all {
             return None;

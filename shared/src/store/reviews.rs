@@ -296,18 +296,47 @@ impl Store {
         self.due_page(DUE.to_owned(), bounds, after, due).await
     }
 
-    /// That nobody has closed a review, as a part of what makes an order wait for it.
+    /// That nobody has closed a review, as a part of what makes an order wait for it, for the reason `why`.
     pub(super) fn still_open(
         &self,
         identity: &str,
-        now: Timestamp,
+        (why, now): (ParkReason, Timestamp),
     ) -> Result<TransactWriteItem, StoreError> {
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(parked_key(identity)))
-            .update_expression("SET seenAgainAt = :now")
+            .update_expression("SET seenAgainAt = :now, why = :why")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(closedAt)")
             .expression_attribute_values(":now", n(now.millis()))
+            .expression_attribute_values(":why", s(why.as_str()))
+            .build()
+            .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// The same of a review that was rejected: a person has refused a statement that moved no order, and now one
+    /// does. It is open again.
+    pub(super) fn open_again(
+        &self,
+        identity: &str,
+        (why, now): (ParkReason, Timestamp),
+    ) -> Result<TransactWriteItem, StoreError> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(parked_key(identity)))
+            .update_expression(
+                "SET #state = :open, #owner = :parked, refusal = :refusal, seenAgainAt = :now, \
+                 why = :why REMOVE closedAt",
+            )
+            .condition_expression("#state = :rejected")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":open", s(ReviewState::Open.as_str()))
+            .expression_attribute_values(":rejected", s(ReviewState::Rejected.as_str()))
+            .expression_attribute_values(":parked", s(PARKED))
+            .expression_attribute_values(":refusal", s(SAID_AGAIN))
+            .expression_attribute_values(":now", n(now.millis()))
+            .expression_attribute_values(":why", s(why.as_str()))
             .build()
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
         Ok(TransactWriteItem::builder().update(update).build())
@@ -346,6 +375,10 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 }
+
+/// What a rejected review says that is open again.
+const SAID_AGAIN: &str =
+    "it was rejected, and the provider has said it again: the order waits for it now";
 
 /// Whether a payment's row names another transaction, currency or user than the statement about it.
 fn is_of_another(row: &Row, evidence: &Evidence) -> bool {

@@ -16,6 +16,7 @@ use super::{Store, StoreError};
 use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
 use crate::domain::{Entry, EntryKind, Evidence, EvidenceKind, Order, OrderId, Review, Timestamp};
+use crate::sometimes::sometimes;
 
 /// The kind of a payment that no money stands behind.
 const SHADOW: &str = "SHADOW";
@@ -133,17 +134,29 @@ impl Store {
         Ok(settled(self.transact("hold", token, items).await?))
     }
 
-    /// Moves the order to `after` with a statement that was put aside before; `PaymentTaken` when a person
-    /// has decided about it since.
+    /// Moves the order to `after` with a statement that was put aside before; if it was rejected, its review is
+    /// opened again. `PaymentTaken` when a person has credited or paid back what it says.
     pub async fn hold_again(
         &self,
         (before, after): (&Order, &Order),
         evidence: &Evidence,
+        reason: ParkReason,
     ) -> Result<Settled, StoreError> {
-        let still_open = self.still_open(&evidence.identity(), after.updated_at)?;
-        let items = vec![still_open, self.order_update(before, after)?];
+        let seen = (reason, after.updated_at.max(evidence.observed_at));
+        let identity = evidence.identity();
+        let items = vec![self.still_open(&identity, seen)?, self.order_update(before, after)?];
         let token = transaction_token("hold-again", before, after, evidence);
-        Ok(settled(self.transact("hold", token, items).await?))
+        let held = settled(self.transact("hold", token, items).await?);
+        if held != Settled::PaymentTaken {
+            return Ok(held);
+        }
+        let items = vec![self.open_again(&identity, seen)?, self.order_update(before, after)?];
+        let token = transaction_token("open-again", before, after, evidence);
+        let opened = settled(self.transact("hold", token, items).await?);
+        if opened == Settled::Now {
+            sometimes("settle: opened a rejected review again");
+        }
+        Ok(opened)
     }
 
     /// Ends a review without a credit, if it stands as it was read; `order` before and after, where that

@@ -217,7 +217,11 @@ fn check_review(change: &Changed, found: &mut Vec<String>) {
     };
     let closed = BTreeSet::from(["CREDITED", "REJECTED", "REFUND"]);
     let (from, to) = (state(old), state(new));
-    if closed.contains(from.as_str()) && from != to {
+    // What was rejected while no order waited for it is open again when one does.
+    let said_again = (from.as_str(), to.as_str()) == ("REJECTED", "OPEN")
+        && new.get("seenAgainAt").is_some()
+        && new.get("closedAt").is_none();
+    if closed.contains(from.as_str()) && from != to && !said_again {
         found.push(format!("I4: {id} went from {from} to {to}"));
     }
     let alone = !is_by_two(new);
