@@ -17,8 +17,10 @@ use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::Mode;
 use recharge_local::stack::TRADER_KEY;
+use recharge_shared::app::submit::Submission;
 use recharge_shared::domain::{
-    AmountPolicy, Merchant, MerchantId, MerchantPolicy, ProviderName, Timestamp,
+    AmountPolicy, Merchant, MerchantId, MerchantPolicy, Order, OrderId, OrderState, ProviderName,
+    Timestamp,
 };
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::store::{Store, Written};
@@ -602,6 +604,46 @@ fn who_is_refused_when_taken_on_is_told_at_once() {
             assert_eq!(world.untold().await, Vec::<String>::new());
         });
     }
+}
+
+#[test]
+fn a_refusal_of_a_slower_attempt_ends_no_order_that_the_provider_has_taken() {
+    simulate(1, async || {
+        let refuses = Arc::new(AtomicBool::new(false));
+        let way = refuses.clone();
+        let world = World::with(
+            None,
+            |trader| Arc::new(Refusing(Arc::new(trader.outbound()), way)),
+            |receiver| Arc::new(receiver.clone()),
+        );
+        let world = world.await;
+        let placed = create(&world, "k-1").await;
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone());
+        let order = store.order(&OrderId::parse(&placed).unwrap()).await.unwrap().unwrap();
+        assert_eq!(order.state, OrderState::Pending);
+        // Whoever read it before, and asks the provider only now.
+        let as_read = Order {
+            state: OrderState::Created,
+            version: order.version - 1,
+            history: Vec::new(),
+            ..order.clone()
+        };
+        refuses.store(true, Ordering::Relaxed);
+        let providers = &world.stack.functions.create_order.providers;
+        let submission = Submission {
+            store: &store,
+            provider: providers.get(None).unwrap().as_ref(),
+            clock: world.clock(),
+            actor: "create-order",
+        };
+        let submitted = submission.first(as_read, order.deposit.clone()).await.unwrap();
+        assert_eq!((submitted.order.state, submitted.not_sent), (OrderState::Pending, false));
+        assert_eq!(world.order(&placed).await["status"], "PENDING");
+        world.deliver(&world.pay(&placed, None)).await;
+        world.settle().await;
+        assert_eq!(world.order(&placed).await["status"], "SUCCESS");
+    });
 }
 
 #[test]
