@@ -1298,6 +1298,42 @@ fn a_second_payment_whose_first_statement_was_rejected_is_a_persons_matter_again
 }
 
 #[test]
+fn a_rejection_does_not_refuse_what_was_said_before_it_and_worked_on_after_it() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", MINOR);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        arrive(&world, &paid(&world, &order, "p-2", MINOR)).await;
+        let seen = only_review(&world).await;
+        // Heard, and not worked on until somebody has decided about the stale one.
+        let fresh = paid(&world, &order, "p-1", MINOR);
+        world.pass(300).await;
+        let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+        assert_eq!(send_as(&world, "admin", "POST", &path, &note("reject")).await.status, 202);
+        world.pass(1).await;
+        let (store, merchants) = (store(&world), Merchants::new(store(&world)));
+        let policies = Policies::from([(fresh.evidence.provider.clone(), Default::default())]);
+        let context = Context {
+            store: &store,
+            policies: &policies,
+            merchants: &merchants,
+            providers: None,
+            mode: Mode::Live,
+            clock: world.clock(),
+        };
+        recharge_shared::app::settle::settle(context, &fresh, None).await.unwrap();
+        world.settle().await;
+        let opened = only_review(&world).await;
+        assert_eq!((&opened["status"], &opened["why"]), (&json!("OPEN"), &json!("second_payment")));
+        let stands = stands(&world, &order).await;
+        assert!(stands.ends_with("REVIEW"), "{stands}");
+        sound(&world).await;
+    });
+}
+
+#[test]
 fn what_is_said_of_another_user_or_account_refuses_no_payment_of_the_order() {
     for of_another in ["user", "account"] {
         simulate(1, async || {
@@ -1374,6 +1410,26 @@ fn what_another_account_has_said_is_credited_or_paid_back_once() {
             sound(&world).await;
         });
     }
+}
+
+#[test]
+fn what_another_account_has_said_of_an_order_is_credited_with_no_other_order() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let named = order(&world, "u_1", MINOR, "k-1").await;
+        let other = order(&world, "u_1", MINOR, "k-2").await;
+        let mut statement = paid(&world, &named, "p-1", MINOR);
+        statement.evidence.account = "APPTEST0002".to_owned();
+        arrive(&world, &statement).await;
+        let seen = only_review(&world).await;
+        for order in [&other, &named] {
+            let decided = resolve(&world, "operator", &seen, &credit_order(order)).await;
+            assert!([202, 409].contains(&decided.status), "{}", decided.text);
+            assert_eq!(only_review(&world).await["status"], "OPEN");
+            assert_eq!(balance(&world, "u_1"), 0);
+        }
+        sound(&world).await;
+    });
 }
 
 #[test]

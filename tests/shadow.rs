@@ -235,6 +235,40 @@ fn live_mode_never_credits_a_shadow_order() {
 }
 
 #[test]
+fn real_money_that_names_a_shadow_order_is_given_to_its_user_by_a_person() {
+    for simulated_first in [false, true] {
+        simulate(1, async || {
+            let world = World::of_trader().await;
+            let functions = in_shadow(&world);
+            let order = shadow_order(&world, &functions).await;
+            if simulated_first {
+                enqueue(&world, &says(&world, &shadow::account_of(ACCOUNT), &order, MINOR)).await;
+                settle_by(&world, &functions).await;
+                assert_eq!(world.order(&order).await["status"], "SUCCESS");
+            }
+            enqueue(&world, &says(&world, ACCOUNT, &order, MINOR)).await;
+            world.settle().await;
+            let operator = ADMIN_KEYS[2];
+            let signed = |method, path: &str, body: &str| {
+                world.signed_as(operator, (method, path), body, "")
+            };
+            let listed = world.send(&signed("GET", "/admin/reviews", "")).await.json;
+            assert_eq!(listed["reviews"].as_array().map(Vec::len), Some(1), "{listed}");
+            let review = listed["reviews"][0]["reviewId"].as_str().unwrap().to_owned();
+            let body = json!({"action": "credit_user", "merchant": "m_demo", "userId": "u_9",
+                "note": "it was real"});
+            let path = format!("/admin/reviews/{review}/resolve");
+            let decided = world.send(&signed("POST", &path, &body.to_string())).await;
+            assert_eq!(decided.status, 202, "{}", decided.text);
+            world.settle().await;
+            let key = ("m_demo".to_owned(), "u_9".to_owned(), "USDT".to_owned());
+            assert_eq!(world.books().balances[&key].amount, i128::from(MINOR));
+            assert_eq!(world.stack.depth().dead, 0);
+        });
+    }
+}
+
+#[test]
 fn shadow_mode_leaves_live_orders_alone_and_loses_nothing() {
     simulate(1, async || {
         let world = World::of_trader().await;

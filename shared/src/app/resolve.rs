@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::domain::apply::{Birth, credit_user, known_otherwise, let_go};
+use crate::domain::apply::{Birth, credit_user, is_of_its_account, known_otherwise, let_go};
 use crate::domain::{
     Action, Decision, Evidence, EvidenceKind, MerchantId, Mode, Order, ParkReason, PaymentFate,
     Policy, Review, ReviewId, ReviewState, Ruled, Ruling, Source, Timestamp, UserId, apply,
@@ -312,7 +312,8 @@ fn to_user(
     match (decision, meant_for) {
         // The order that waits with the money, or has noted it, must let go of it.
         (Decision::Make { order, entry, .. }, Some(meant_for))
-            if meant_for.payment(&evidence.payment_id).is_some() =>
+            if is_of_its_account(meant_for, evidence)
+                && meant_for.payment(&evidence.payment_id).is_some() =>
         {
             match let_go(meant_for, evidence, PaymentFate::Elsewhere, now) {
                 Some(freed) => Decision::Make { order, entry, noted: Some(Box::new(freed)) },

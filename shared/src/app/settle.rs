@@ -393,7 +393,16 @@ async fn came_to(
         (Settled::PaymentTaken, Outcome::Held(reason) | Outcome::Parked(reason)) => {
             let Some(order) = order else { return Ok(Wrote::Raced) };
             sometimes("settle: held what was parked before");
-            match context.store.hold_again((order, &after), evidence, reason).await? {
+            let (store, moves) = (context.store, (order, after.as_ref()));
+            let seen = (reason, context.clock.now());
+            let mut held = store.hold_again(moves, evidence, seen).await?;
+            if held == Settled::PaymentTaken {
+                held = store.hold_rejected(moves, evidence, seen).await?;
+                if held == Settled::Now {
+                    opened_again(order, evidence, reason);
+                }
+            }
+            match held {
                 Settled::Now => Ok(Wrote::Done(done(Some(order), after, outcome))),
                 // A person has credited it or paid it back: no review is left that the order could wait for.
                 Settled::PaymentTaken => {
@@ -404,6 +413,14 @@ async fn came_to(
         }
         (Settled::PaymentTaken, _) | (Settled::Raced, _) => Ok(Wrote::Raced),
     }
+}
+
+/// A person has refused the statement when it moved no order, and is asked once more: somebody has to hear of it.
+fn opened_again(order: &Order, evidence: &Evidence, reason: ParkReason) {
+    sometimes("settle: opened a rejected review again");
+    metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
+    let (review, order) = (evidence.identity(), order.id.as_str());
+    tracing::warn!(review, order, reason = reason.as_str(), "a rejected review is open again");
 }
 
 /// The order that the payment is booked with.

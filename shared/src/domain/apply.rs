@@ -186,7 +186,7 @@ pub fn apply(order: &Order, evidence: &Evidence, policy: Policy, now: Timestamp)
 }
 
 /// Whether the evidence is of the order's provider account. What another account calls by the same name is another payment.
-pub(super) fn is_of_its_account(order: &Order, evidence: &Evidence) -> bool {
+pub fn is_of_its_account(order: &Order, evidence: &Evidence) -> bool {
     order.provider == evidence.provider && order.account == evidence.account
 }
 
@@ -567,6 +567,7 @@ pub fn known_otherwise(order: &Order, evidence: &Evidence, fate: PaymentFate) ->
     match evidence.kind {
         EvidenceKind::Paid(received)
             if !is_of_its_account(order, evidence)
+                && order.is_shadow() == evidence.is_shadow()
                 && received.currency() == order.amount.currency()
                 && order.payment(&evidence.payment_id).is_none() =>
         {

@@ -177,11 +177,23 @@ impl Review {
     /// Why `action` cannot be carried out; `meant_for` is the order that the statement names.
     pub fn obstacle(&self, action: &Action, meant_for: Option<&Order>) -> Option<&'static str> {
         let own = &self.evidence.payment_id;
-        let has_another = |order: &Order| {
-            !is_of_its_account(order, &self.evidence) && order.payment(own).is_some()
-        };
-        if !matches!(action, Action::Reject) && meant_for.is_some_and(has_another) {
-            return Some("the order has this payment from its own account: decide about that one");
+        // What is simulated and what is real have nothing to do with each other.
+        let of_another_account = meant_for.filter(|order| {
+            !is_of_its_account(order, &self.evidence)
+                && order.is_shadow() == self.evidence.is_shadow()
+        });
+        match (action, of_another_account) {
+            (Action::CreditOrder(id), Some(order)) if *id != order.id => {
+                return Some("it names an order of another account: credit it to a user");
+            }
+            (Action::CreditOrder(_) | Action::CreditUser(..) | Action::Refund, Some(order))
+                if order.payment(own).is_some() =>
+            {
+                return Some(
+                    "the order that it names has the payment already: decide about that one",
+                );
+            }
+            _ => {}
         }
         let target = match action {
             Action::Reject | Action::Refund => return None,
@@ -192,7 +204,8 @@ impl Review {
             return Some("there is no amount in a currency that could be credited");
         }
         let of_order = self.why == ParkReason::Incomplete;
-        let known = meant_for.and_then(|order| order.payment(own)).filter(|_| !of_order);
+        let own_order = meant_for.filter(|order| is_of_its_account(order, &self.evidence));
+        let known = own_order.and_then(|order| order.payment(own)).filter(|_| !of_order);
         let contradicted = meant_for.zip(known).is_some_and(|(order, payment)| {
             Some(payment.amount) != self.amount || contradicts(order, payment, &self.evidence)
         });

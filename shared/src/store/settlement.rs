@@ -16,7 +16,6 @@ use super::{Store, StoreError};
 use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
 use crate::domain::{Entry, EntryKind, Evidence, EvidenceKind, Order, OrderId, Review, Timestamp};
-use crate::sometimes::sometimes;
 
 /// The kind of a payment that no money stands behind.
 const SHADOW: &str = "SHADOW";
@@ -134,29 +133,34 @@ impl Store {
         Ok(settled(self.transact("hold", token, items).await?))
     }
 
-    /// Moves the order to `after` with a statement that was put aside before; if it was rejected, its review is
-    /// opened again. `PaymentTaken` when a person has credited or paid back what it says.
+    /// Moves the order to `after` at `now`, with a statement that was put aside before; `PaymentTaken` when its review is
+    /// closed.
     pub async fn hold_again(
         &self,
         (before, after): (&Order, &Order),
         evidence: &Evidence,
-        reason: ParkReason,
+        (reason, now): (ParkReason, Timestamp),
     ) -> Result<Settled, StoreError> {
-        let seen = (reason, after.updated_at.max(evidence.observed_at));
-        let identity = evidence.identity();
-        let items = vec![self.still_open(&identity, seen)?, self.order_update(before, after)?];
-        let token = transaction_token("hold-again", before, after, evidence);
-        let held = settled(self.transact("hold", token, items).await?);
-        if held != Settled::PaymentTaken {
-            return Ok(held);
-        }
-        let items = vec![self.open_again(&identity, seen)?, self.order_update(before, after)?];
-        let token = transaction_token("open-again", before, after, evidence);
-        let opened = settled(self.transact("hold", token, items).await?);
-        if opened == Settled::Now {
-            sometimes("settle: opened a rejected review again");
-        }
-        Ok(opened)
+        let review = self.still_open(&evidence.identity(), (reason, now))?;
+        let what = format!("hold-again-{}", now.millis());
+        let token = transaction_token(&what, before, after, evidence);
+        let items = vec![review, self.order_update(before, after)?];
+        Ok(settled(self.transact("hold", token, items).await?))
+    }
+
+    /// The same with a statement that a person has rejected, whose review is opened again; `PaymentTaken` when it was
+    /// credited or paid back.
+    pub async fn hold_rejected(
+        &self,
+        (before, after): (&Order, &Order),
+        evidence: &Evidence,
+        (reason, now): (ParkReason, Timestamp),
+    ) -> Result<Settled, StoreError> {
+        let review = self.open_again(&evidence.identity(), (reason, now))?;
+        let what = format!("hold-rejected-{}", now.millis());
+        let token = transaction_token(&what, before, after, evidence);
+        let items = vec![review, self.order_update(before, after)?];
+        Ok(settled(self.transact("hold", token, items).await?))
     }
 
     /// Ends a review without a credit, if it stands as it was read; `order` before and after, where that

@@ -132,7 +132,8 @@ word!(
         "- `OPEN`: nobody has decided.\n\
          - `PROPOSED`: one person has; another one has to agree.\n\
          - `APPROVED`: decided, and about to be carried out.\n\
-         - `CREDITED`, `REJECTED`, `REFUND`: closed.",
+         - `CREDITED`, `REJECTED`, `REFUND`: closed. What was rejected is `OPEN` again when the provider has said it since and it \
+         is a matter for a person.",
     ))
 );
 word!(
