@@ -25,7 +25,7 @@ use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::providers::Answer;
 use recharge_shared::queue::{ResolutionMessage, SettlementMessage, SettlementQueue};
 use recharge_shared::store::{Store, Written};
-use recharge_tests::world::simulate;
+use recharge_tests::world::{simulate, until_crash};
 use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
 
@@ -1267,6 +1267,43 @@ fn a_statement_that_was_rejected_is_asked_about_again_when_an_order_waits_for_it
             sound(&world).await;
         });
     }
+}
+
+#[test]
+fn whatever_fails_a_rejected_review_is_opened_again_with_its_order() {
+    let mut tried = 0;
+    for fault in Fault::ALL {
+        for index in 0..12 {
+            let met = simulate(1, async || {
+                let world = World::new().await;
+                set_policy(&world, AmountPolicy::Exact).await;
+                let order = order(&world, "u_1", MINOR, "k-1").await;
+                let mut stale = paid(&world, &order, "p-1", 4_000_000);
+                stale.evidence.stale = true;
+                arrive(&world, &stale).await;
+                resolve(&world, "admin", &only_review(&world).await, &note("reject")).await;
+                world.pass(5).await;
+                queue(&world).send(&paid(&world, &order, "p-1", 4_000_000)).await.unwrap();
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let work = world.stack.settle_batch_with(&functions, 0);
+                let _ = until_crash(&faults, work).await;
+                world.pass(181).await;
+                world.settle().await;
+                let context = format!("{fault:?} at {index}");
+                let stands = stands(&world, &order).await;
+                assert_eq!(stands, "REVIEW paid_under 4000000 0 REVIEW", "{context}");
+                let opened = only_review(&world).await;
+                let [why, status] = ["why", "status"].map(|name| &opened[name]);
+                assert_eq!((why, status), (&json!("amount_mismatch"), &json!("OPEN")), "{context}");
+                sound(&world).await;
+                faults.calls() > index
+            });
+            tried += usize::from(met);
+        }
+    }
+    // The order, the merchant, three transactions, and what is announced.
+    assert!(tried >= 6 * 6, "{tried}");
 }
 
 #[test]

@@ -417,7 +417,6 @@ async fn came_to(
 
 /// A person has refused the statement when it moved no order, and is asked once more: somebody has to hear of it.
 fn opened_again(order: &Order, evidence: &Evidence, reason: ParkReason) {
-    sometimes("settle: opened a rejected review again");
     metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
     let (review, order) = (evidence.identity(), order.id.as_str());
     tracing::warn!(review, order, reason = reason.as_str(), "a rejected review is open again");

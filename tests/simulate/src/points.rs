@@ -75,7 +75,6 @@ pub const EXPECTED: &[&str] = &[
     "settle: found it done after a race",
     "settle: held what was parked before",
     "settle: lost the race",
-    "settle: opened a rejected review again",
     "submit: lost the race",
     "submit: not sent",
     "submit: paid before it was written down",

@@ -73,11 +73,6 @@ fn decision(sim: &Sim, review: &Value) -> Value {
         _ => Some(dice.pick(&orders).clone()),
     };
     let note = "looked at the chain";
-    // What is not believed and moves no order is often refused: the provider can say it again.
-    let is_alone = ["stale", "unconfirmed"].contains(&review["why"].as_str().unwrap_or(""));
-    if is_alone && dice.chance(600) {
-        return json!({"action": "reject", "note": note});
-    }
     match (dice.below(10), order) {
         (0..=4, Some(order)) => json!({"action": "credit_order", "orderId": order, "note": note}),
         (5..=6, _) => {
