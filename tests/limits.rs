@@ -5,8 +5,8 @@
 
 use futures_util::future::join_all;
 use recharge_local::aws::faults::{Fault, Faults};
-use recharge_shared::domain::{Merchant, MerchantId, UserAccess, UserId};
-use recharge_shared::store::Store;
+use recharge_shared::domain::{Disposal, Merchant, MerchantId, MerchantPolicy, UserAccess, UserId};
+use recharge_shared::store::{Store, Written};
 use recharge_tests::World;
 use recharge_tests::world::simulate;
 use serde_json::json;
@@ -241,5 +241,35 @@ fn settings_are_kept_for_a_minute_and_no_longer_although_they_cannot_be_read() {
         assert_eq!(create(5).await, (503, 1));
         readable.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(create(5).await, (201, 1));
+    });
+}
+
+#[test]
+fn two_people_who_change_a_merchant_at_once_undo_nothing_of_each_other() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let store = store(&world);
+        let nobody = Merchant::default();
+        let suspended = Merchant { suspended: true, ..nobody.clone() };
+        let slower = Merchant { creates_per_second: 5, ..nobody.clone() };
+        let change = async |before: &Merchant, after: &Merchant| {
+            store.change_merchant(&demo(), (before, after)).await.unwrap()
+        };
+        assert_eq!(change(&nobody, &suspended).await, Written::Now);
+        // Whoever has read it before would have lifted the suspension.
+        assert_eq!(change(&nobody, &slower).await, Written::Raced);
+        let both = Merchant { creates_per_second: 5, ..suspended.clone() };
+        assert_eq!(change(&suspended, &both).await, Written::Now);
+        assert_eq!(store.merchant(&demo()).await.unwrap(), both);
+        // A rule that is set, and one that is not, are two things.
+        let late = MerchantPolicy {
+            late_payment: Some(Disposal::Review),
+            tolerance: Some(3),
+            ..MerchantPolicy::default()
+        };
+        let with_rule = Merchant { policy: late, ..both.clone() };
+        assert_eq!(change(&both, &with_rule).await, Written::Now);
+        assert_eq!(change(&both, &suspended).await, Written::Raced);
+        assert_eq!(store.merchant(&demo()).await.unwrap(), with_rule);
     });
 }

@@ -14,9 +14,12 @@ use recharge_shared::domain::merchant::CREATES_MAX;
 use recharge_shared::domain::{
     AmountPolicy, Disposal, Merchant, MerchantId, MerchantPolicy, UserAccess, UserId,
 };
-use recharge_shared::store::Store;
+use recharge_shared::store::{Store, Written};
 
 use crate::stack;
+
+/// How often a change is begun again because somebody else has changed the same.
+const RACES_MAX: usize = 5;
 
 /// Which deployment the commands change.
 #[derive(Debug, Args)]
@@ -243,15 +246,22 @@ pub async fn merchants(deployment: &Deployment, command: Merchants) -> Result<St
         }
         Merchants::Set { merchant, suspended, users, rate, burst, policy } => {
             let id = parse_merchant(&merchant)?;
-            let mut settings = read(&id).await?;
             let users = users.map(|word| UserAccess::parse(&word).ok_or("open or registered"));
-            settings.users = users.transpose()?.unwrap_or(settings.users);
-            settings.suspended = suspended.unwrap_or(settings.suspended);
-            settings.creates_per_second = rate.unwrap_or(settings.creates_per_second);
-            settings.burst = burst.unwrap_or(settings.burst);
-            settings.policy = policy.apply(settings.policy)?;
-            store.set_merchant(&id, &settings).await.map_err(|error| error.to_string())?;
-            Ok(show(&id, &settings))
+            let users = users.transpose()?;
+            for _ in 0..RACES_MAX {
+                let before = read(&id).await?;
+                let mut settings = before.clone();
+                settings.users = users.unwrap_or(settings.users);
+                settings.suspended = suspended.unwrap_or(settings.suspended);
+                settings.creates_per_second = rate.unwrap_or(settings.creates_per_second);
+                settings.burst = burst.unwrap_or(settings.burst);
+                settings.policy = policy.apply(settings.policy)?;
+                let written = store.change_merchant(&id, (&before, &settings)).await;
+                if written.map_err(|error| error.to_string())? == Written::Now {
+                    return Ok(show(&id, &settings));
+                }
+            }
+            Err(format!("the settings of {id} keep changing: try again"))
         }
     }
 }

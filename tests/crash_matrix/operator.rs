@@ -9,7 +9,7 @@ use recharge_shared::auth::Scope;
 use recharge_shared::auth::keys::{self, ClientKeysDocument, KeyError};
 use recharge_shared::auth::registry::{KeyRegistry, RegistryError};
 use recharge_shared::domain::{Disposal, Merchant, MerchantId, MerchantPolicy, UserAccess, UserId};
-use recharge_shared::store::{Store, StoreError};
+use recharge_shared::store::{Store, StoreError, Written};
 use recharge_tests::World;
 use recharge_tests::matrix::{Matrix, ONCE, Outcome, Plan, matrix, met};
 use recharge_tests::sites::Site;
@@ -63,7 +63,11 @@ async fn command(flow: Flow, world: &World, faults: &Faults, attempts: u32) -> b
     let (merchant, user) = ids();
     let store = store(world, faults, attempts);
     match flow {
-        Flow::SetMerchant => store.set_merchant(&merchant, &wanted()).await.is_ok(),
+        Flow::SetMerchant => {
+            let Ok(before) = store.merchant(&merchant).await else { return false };
+            let written = store.change_merchant(&merchant, (&before, &wanted())).await;
+            matches!(written, Ok(Written::Now))
+        }
         Flow::Users => users(&store).await.is_ok(),
         Flow::CreateKey | Flow::RevokeKey => {
             let change = |document: &mut ClientKeysDocument| match flow {

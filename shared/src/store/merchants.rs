@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use super::fault::StoreFault;
 use super::row::{Row, damaged, key, n, number, parsed, parsed_if_there, s, text};
 use super::users::user_key;
-use super::{Store, StoreError};
+use super::{Store, StoreError, Written};
 use crate::domain::{
     AmountPolicy, Disposal, Merchant, MerchantId, MerchantPolicy, UserAccess, UserId,
 };
@@ -64,35 +64,48 @@ impl Store {
         Ok(merchant)
     }
 
-    /// Writes the merchant's settings; its suspended users stay as they are.
+    /// Writes the merchant's settings, whatever they were; its suspended users stay as they are.
     pub async fn set_merchant(
         &self,
         id: &MerchantId,
         merchant: &Merchant,
     ) -> Result<(), StoreError> {
-        let mut row = key(&merchant_pk(id), SETTINGS);
-        let mut put = |name: &str, value| row.insert(name.to_owned(), value);
-        put("suspended", AttributeValue::Bool(merchant.suspended));
-        put("users", s(merchant.users.as_str()));
-        put("createsPerSecond", n(merchant.creates_per_second));
-        put("burst", n(merchant.burst));
-        let MerchantPolicy { amount, tolerance, over_payment, late_payment, second_payment } =
-            merchant.policy;
-        let words = [
-            ("amount", amount.map(AmountPolicy::as_str)),
-            ("overPayment", over_payment.map(Disposal::as_str)),
-            ("latePayment", late_payment.map(Disposal::as_str)),
-            ("secondPayment", second_payment.map(Disposal::as_str)),
-        ];
-        for (name, word) in words {
-            if let Some(word) = word {
-                put(name, s(word));
+        self.put(settings_row(id, merchant)).await
+    }
+
+    /// The same if the settings are those `before`: two people who change something at once undo nothing of each other's.
+    pub async fn change_merchant(
+        &self,
+        id: &MerchantId,
+        (before, after): (&Merchant, &Merchant),
+    ) -> Result<Written, StoreError> {
+        let known = settings_row(id, before);
+        let (mut names, mut values) = (HashMap::new(), HashMap::new());
+        let same = MEMBERS.iter().enumerate().map(|(number, member)| {
+            names.insert(format!("#m{number}"), (*member).to_owned());
+            match known.get(*member) {
+                Some(value) => {
+                    values.insert(format!(":m{number}"), value.clone());
+                    format!("#m{number} = :m{number}")
+                }
+                None => format!("attribute_not_exists(#m{number})"),
             }
+        });
+        let same: Vec<String> = same.collect();
+        let request = self.client.put_item().table_name(&self.table);
+        let sent = request
+            .set_item(Some(settings_row(id, after)))
+            .condition_expression(format!("attribute_not_exists(pk) OR ({})", same.join(" AND ")))
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .send()
+            .await;
+        let Err(error) = sent else { return Ok(Written::Now) };
+        let refused = error.as_service_error();
+        if refused.is_some_and(|e| e.is_conditional_check_failed_exception()) {
+            return Ok(Written::Raced);
         }
-        if let Some(tolerance) = tolerance {
-            put("tolerance", n(tolerance));
-        }
-        self.put(row).await
+        Err(StoreFault::of(&error).into())
     }
 
     /// Suspends the user.
@@ -130,6 +143,45 @@ impl Store {
         request.send().await.map_err(|error| StoreFault::of(&error))?;
         Ok(())
     }
+}
+
+/// The attributes of the row of settings, beside its key.
+const MEMBERS: [&str; 9] = [
+    "suspended",
+    "users",
+    "createsPerSecond",
+    "burst",
+    "amount",
+    "tolerance",
+    "overPayment",
+    "latePayment",
+    "secondPayment",
+];
+
+fn settings_row(id: &MerchantId, merchant: &Merchant) -> Row {
+    let mut row = key(&merchant_pk(id), SETTINGS);
+    let mut put = |name: &str, value| row.insert(name.to_owned(), value);
+    put("suspended", AttributeValue::Bool(merchant.suspended));
+    put("users", s(merchant.users.as_str()));
+    put("createsPerSecond", n(merchant.creates_per_second));
+    put("burst", n(merchant.burst));
+    let MerchantPolicy { amount, tolerance, over_payment, late_payment, second_payment } =
+        merchant.policy;
+    let words = [
+        ("amount", amount.map(AmountPolicy::as_str)),
+        ("overPayment", over_payment.map(Disposal::as_str)),
+        ("latePayment", late_payment.map(Disposal::as_str)),
+        ("secondPayment", second_payment.map(Disposal::as_str)),
+    ];
+    for (name, word) in words {
+        if let Some(word) = word {
+            put(name, s(word));
+        }
+    }
+    if let Some(tolerance) = tolerance {
+        put("tolerance", n(tolerance));
+    }
+    row
 }
 
 fn read(row: &Row, merchant: &mut Merchant) -> Result<(), StoreError> {
