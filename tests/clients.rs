@@ -7,6 +7,7 @@
     reason = "a scene that cannot be set up ends the test"
 )]
 
+use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::call::{ADMIN_KEYS, API_KEYS, ApiKey};
 use recharge_shared::domain::hash::digest;
 use recharge_tests::World;
@@ -242,6 +243,28 @@ fn cancelling_ends_the_order_but_not_the_money() {
         world.pay(&order, None);
         world.let_pass(5).await;
         assert_eq!(world.order(&order).await["status"], "SUCCESS");
+    });
+}
+
+#[test]
+fn a_cancellation_that_comes_second_is_told_so() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = create(&world, "u_1", "k-1").await;
+        world.deliver(&world.pay(&order, None)).await;
+        // It has read the order when somebody else settles it, and writes afterwards.
+        let slow = |call: &Call| if call.operation == "UpdateItem" { 1_000 } else { 0 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let functions = world.instance(&faults, 3);
+        let cancel = world.signed(("POST", &format!("/recharges/{order}/cancel")), "", "");
+        let settle = async {
+            world.clock().sleep_ms(500).await;
+            world.settle().await;
+        };
+        let (cancelled, ()) = tokio::join!(world.send_to(&functions, &cancel), settle);
+        assert_eq!((cancelled.status, &cancelled.json["errorCode"]), (409, &json!("CONFLICT")));
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+        assert_eq!(world.books().violations(), Vec::<String>::new());
     });
 }
 

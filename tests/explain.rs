@@ -52,6 +52,8 @@ fn an_order_that_nobody_pays() {
         check(&world, &order, "not_paid waiting ask_provider wait").await;
         world.pass(1_500).await;
         check(&world, &order, "time_over waiting expire wait").await;
+        let sentence = explain(&world, &order).await["explanation"].clone();
+        assert_eq!(sentence, "The time is over; the order expires after one last question.");
         world.let_pass(2).await;
         check(&world, &order, "expired waiting ask_provider create_another").await;
         let sentence = explain(&world, &order).await["explanation"].as_str().unwrap().to_owned();
@@ -125,6 +127,21 @@ fn a_forged_callback_explains_nothing_and_changes_nothing() {
         world.settle().await;
         assert_eq!(explain(&world, &order).await, before);
         assert!(before["explanation"].as_str().unwrap().contains("signed"), "{before}");
+    });
+}
+
+#[test]
+fn money_that_came_late_says_so() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "k-1").await;
+        world.let_pass(35).await;
+        check(&world, &order, "expired waiting ask_provider create_another").await;
+        world.deliver(&world.pay(&order, None)).await;
+        world.settle().await;
+        check(&world, &order, "credited paid - wait").await;
+        let sentence = explain(&world, &order).await["explanation"].clone();
+        assert_eq!(sentence, "5.000000 USDT is credited, after the order had ended.");
     });
 }
 

@@ -350,6 +350,29 @@ fn the_audit_finds_orders_whose_provider_is_no_longer_in_the_settings() {
 }
 
 #[test]
+fn the_audit_counts_rows_that_cannot_be_read() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let created = world.create("u_1", MINOR, "k-1").await;
+        world.deliver(&world.pay(created.json["orderId"].as_str().unwrap(), None)).await;
+        world.settle().await;
+        tamper(
+            &world,
+            "UpdateItem",
+            json!({
+                "Key": {"pk": {"S": "U#m_demo#u_1"}, "sk": {"S": "B#USDT"}},
+                "UpdateExpression": "SET balance = :words",
+                "ExpressionAttributeValues": {":words": {"S": "five"}},
+            }),
+        );
+        let (functions, _) = counting(&world, 25);
+        world.pass(3_600).await;
+        let report = functions.poll("audit".to_owned()).await.unwrap();
+        assert_eq!(report["failed"], 1);
+    });
+}
+
+#[test]
 fn an_order_that_is_open_long_after_its_end_is_counted() {
     simulate(1, async || {
         let world = World::of_trader().await;

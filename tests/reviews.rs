@@ -308,6 +308,12 @@ fn money_that_is_not_credited_is_marked_and_its_order_ends() {
             assert_eq!(resolve(&world, "admin", &seen, &note(action)).await.status, 202);
             assert_eq!(stands(&world, &order).await, "FAILED manual 1 0 REFUSED");
             assert_eq!(review(&world, &seen["reviewId"]).await["status"], status);
+            let path = format!("/recharges/{order}/explain");
+            let explained = world.send(&world.signed(("GET", &path), "", "")).await.json;
+            assert_eq!(
+                (&explained["situation"], &explained["clientCan"]),
+                (&json!("refused_by_person"), &json!(["ask_operator"]))
+            );
             // The same statement again changes nothing.
             arrive(&world, &paid(&world, &order, "p-1", 1)).await;
             assert_eq!(stands(&world, &order).await, "FAILED manual 1 0 REFUSED");
@@ -495,6 +501,49 @@ fn a_decision_that_was_not_handed_over_is_carried_out_all_the_same() {
         world.settle().await;
         assert_eq!(balance(&world, "u_1"), i128::from(2 * MINOR));
         world.let_pass(3).await;
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn what_was_carried_out_is_announced_once_more_when_its_message_comes_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        let seen = only_review(&world).await;
+        resolve(&world, "admin", &seen, &credit_order(&order)).await;
+        let store = store(&world);
+        let context = Context {
+            store: &store,
+            policies: &Policies::new(),
+            merchants: &Merchants::new(store.clone()),
+            providers: None,
+            mode: Mode::Live,
+            clock: world.clock(),
+        };
+        let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
+        let again = resolve_as_worker(context, &id, 1_000).await.unwrap();
+        let found: Vec<String> = again.found.iter().map(|found| found.id.to_string()).collect();
+        assert_eq!((found, again.announce.len()), (vec![order], 0));
+        assert_eq!(balance(&world, "u_1"), 4_000_000);
+    });
+}
+
+#[test]
+fn a_second_payment_that_waits_is_credited_by_no_repetition() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", MINOR)).await;
+        for source in [Source::Callback, Source::Callback, Source::Query] {
+            let mut second = paid(&world, &order, "p-2", MINOR);
+            second.evidence.source = source;
+            arrive(&world, &second).await;
+            assert_eq!(only_review(&world).await["why"], "second_payment");
+            assert_eq!(balance(&world, "u_1"), 5_000_000);
+        }
         sound(&world).await;
     });
 }

@@ -137,3 +137,16 @@ impl Order {
 fn accepted(step: &Transition) -> bool {
     step.from == OrderState::Created && step.to == OrderState::Pending && step.reason.is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::NoticeKind;
+
+    #[test]
+    fn each_word_is_read_as_its_kind() {
+        for kind in NoticeKind::ALL {
+            assert_eq!(NoticeKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(NoticeKind::parse("recharge.eaten"), None);
+    }
+}

@@ -68,3 +68,14 @@ impl Evidence {
         Evidence { account: account_of(&self.account), ..self.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Mode;
+
+    #[test]
+    fn a_mode_is_one_of_two_words() {
+        let read = ["live", "shadow", "Live", ""].map(Mode::parse);
+        assert_eq!(read, [Some(Mode::Live), Some(Mode::Shadow), None, None]);
+    }
+}
