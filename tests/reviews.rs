@@ -913,6 +913,36 @@ fn an_order_lets_go_of_a_payment_that_was_credited_elsewhere_before() {
 }
 
 #[test]
+fn an_order_lets_go_of_it_too_by_a_statement_about_another_user() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-1", 7)).await;
+        let seen = only_review(&world).await;
+        let mut body = json!({"action": "credit_user", "userId": "u_9", "note": "has called"});
+        body["merchant"] = "m_demo".into();
+        resolve(&world, "operator", &seen, &body).await;
+        // Only now the provider says what it was for.
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 7)).await;
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 7 0 REVIEW");
+        let mut wrong = paid(&world, &order, "p-1", 7);
+        wrong.evidence.user_mark = UserMark::parse("M0000000000000000000000000");
+        wrong.evidence.digest = [8; 32];
+        arrive(&world, &wrong).await;
+        let open = reviews(&world, "operator").await;
+        let seen = open.iter().find(|review| review["why"] == "wrong_user").unwrap();
+        let mut body = note("credit_user");
+        body["userId"] = "u_9".into();
+        body["merchant"] = "m_demo".into();
+        assert_eq!(resolve(&world, "operator", seen, &body).await.status, 202);
+        assert_eq!(stands(&world, &order).await, "FAILED manual 7 0 CREDITED_ELSEWHERE");
+        assert_eq!((balance(&world, "u_9"), balance(&world, "u_1")), (7, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
 fn parts_stay_with_an_order_whose_other_payment_was_credited_elsewhere() {
     simulate(1, async || {
         let world = World::new().await;

@@ -370,7 +370,8 @@ async fn end(
     let now = context.clock.now();
     let mut evidence = Evidence { source: Source::Operator, ..review.evidence.clone() };
     let is_refund = state == ReviewState::Refund;
-    if is_refund {
+    // Whoever credits a payment or pays it back decides about the payment, whoever's it was said to be.
+    if state != ReviewState::Rejected {
         evidence = evidence.of_anybody();
     }
     let order = order.filter(|_| review.has_money());

@@ -377,8 +377,7 @@ impl Store {
 }
 
 /// What a rejected review says that is open again.
-const SAID_AGAIN: &str =
-    "it was rejected, and the provider has said it again: the order waits for it now";
+const SAID_AGAIN: &str = "it was rejected, and the provider has said it since";
 
 /// Whether a payment's row names another transaction, currency or user than the statement about it.
 fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
