@@ -20,6 +20,7 @@ mod meter;
 mod notices;
 mod orders;
 mod parked;
+mod review_row;
 mod reviews;
 mod row;
 mod settlement;

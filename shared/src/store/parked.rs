@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
 use super::fault::{Budget, StoreFault};
 use super::orders::Written;
-use super::reviews::amount_of;
+use super::review_row::amount_of;
 use super::row::{Row, bytes, key, n, s};
 use super::users::owner_at;
 use super::{Store, StoreError};
