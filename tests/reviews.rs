@@ -16,6 +16,7 @@ use recharge_local::stack::{Accounts, PAYPROTOCOL, TRADER_KEY, provider_settings
 use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::resolve::resolve as resolve_as_worker;
 use recharge_shared::app::settle::{Context, Policies};
+use recharge_shared::domain::review::EARLIER_MAX;
 use recharge_shared::domain::{
     Action, AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy,
     Mode, Money, OrderId, ProviderName, ReviewId, ReviewState, Ruling, Source, Timestamp, TraceId,
@@ -1343,6 +1344,12 @@ fn a_statement_that_was_rejected_is_asked_about_again_when_an_order_waits_for_it
             assert_eq!(stands(&world, &order).await, "SUCCESS manual 4000000 4000000 CREDITED");
             assert_eq!(balance(&world, "u_1"), 4_000_000);
             assert_eq!(reviews(&world, "operator").await, Vec::<Value>::new());
+            let before = &review(&world, &opened["reviewId"]).await["earlierDecisions"];
+            assert_eq!(before.as_array().unwrap().len(), usize::from(rejected_first));
+            if rejected_first {
+                let earlier = ["action", "by", "refusal"].map(|name| &before[0][name]);
+                assert_eq!(earlier, [&json!("reject"), &json!("admin"), &opened["refusal"]]);
+            }
             sound(&world).await;
         });
     }
@@ -1583,6 +1590,63 @@ fn an_agreement_is_to_what_was_proposed_last() {
         assert!(matches!(agreed.action, Action::CreditOrder(_)));
         let w = store.rule(&read, (ReviewState::Approved, &agreed), now).await.unwrap();
         assert_eq!(w, recharge_shared::store::Written::Raced);
+    });
+}
+
+#[test]
+fn a_decision_in_whose_place_another_one_came_keeps_its_name_and_note() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let one = order(&world, "u_1", LARGE, "k-1").await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-1", LARGE)).await;
+        let seen = only_review(&world).await;
+        assert_eq!(seen["earlierDecisions"], json!([]));
+        let user =
+            json!({"action": "credit_user", "userId": "u_2", "merchant": "m_demo", "note": "hers"});
+        resolve(&world, "operator", &seen, &user).await;
+        // The same once more is no other decision, and another person's is none either.
+        resolve(&world, "operator", &seen, &user).await;
+        let answered = resolve(&world, "operator2", &seen, &note("reject")).await;
+        let before = &answered.json["earlierDecisions"];
+        let at = &before[0]["at"];
+        let first = json!({
+            "action": "credit_user", "orderId": null, "userId": "u_2", "merchant": "m_demo",
+            "by": "operator", "note": "hers", "at": at, "second": null,
+        });
+        assert_eq!(*before, json!([first]));
+        resolve(&world, "operator", &seen, &credit_order(&one)).await;
+        resolve(&world, "operator2", &seen, &credit_order(&one)).await;
+        let closed = review(&world, &seen["reviewId"]).await;
+        assert_eq!(
+            (&closed["status"], &closed["decision"]["second"]),
+            (&json!("CREDITED"), &json!("operator2"))
+        );
+        let before = closed["earlierDecisions"].as_array().unwrap();
+        let words = |earlier: &Value| format!("{} {}", earlier["by"], earlier["action"]);
+        let words: Vec<String> = before.iter().map(words).collect();
+        assert_eq!(words, [r#""operator" "credit_user""#, r#""operator2" "reject""#]);
+        assert_eq!(before[0], first);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn of_many_decisions_a_review_keeps_the_last_ones() {
+    simulate(1, async || {
+        let world = World::new().await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-1", LARGE)).await;
+        let seen = only_review(&world).await;
+        for turn in 0..=EARLIER_MAX + 2 {
+            let action = ["reject", "refund"][turn % 2];
+            let body = json!({"action": action, "note": format!("turn {turn}")});
+            assert_eq!(resolve(&world, "operator", &seen, &body).await.status, 202);
+        }
+        let now = review(&world, &seen["reviewId"]).await;
+        assert_eq!(now["decision"]["note"], "turn 22");
+        let before = now["earlierDecisions"].as_array().unwrap();
+        assert_eq!((before.len(), &before[0]["note"]), (EARLIER_MAX, &json!("turn 2")));
+        assert_eq!(before[EARLIER_MAX - 1]["note"], "turn 21");
     });
 }
 

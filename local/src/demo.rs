@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::call::{API_KEYS, ApiKey, Client, Reply};
-use crate::serve;
 use crate::stack::Stack;
+use crate::{out, serve};
 
 const DEMO: ApiKey = API_KEYS[0];
 const OTHER: ApiKey = API_KEYS[1];
@@ -35,9 +35,9 @@ pub async fn run() -> Result<(), String> {
 }
 
 impl Play {
-    fn say(&mut self, what: &str) {
+    fn say(&mut self, what: &str) -> Result<(), String> {
         self.step += 1;
-        println!("{:>2} ok  {what}", self.step);
+        out::line(&format!("{:>2} ok  {what}", self.step))
     }
 
     async fn create(&self, body: Value, key: &str) -> Result<Reply, String> {
@@ -61,7 +61,7 @@ impl Play {
         expect(first.status == 201 && first.json["status"] == "PENDING", "a new order", &first)?;
         let order = first.json["orderId"].as_str().unwrap_or("").to_owned();
         let address = first.json["payment"]["address"].as_str().unwrap_or("").to_owned();
-        self.say(&format!("create 5.000000 USDT: 201, order {order}, pay to {address}"));
+        self.say(&format!("create 5.000000 USDT: 201, order {order}, pay to {address}"))?;
 
         let again = join_all((0..50).map(|_| self.create(body.clone(), "demo-1"))).await;
         for reply in again {
@@ -69,12 +69,12 @@ impl Play {
             let same = reply.status == 200 && reply.replayed && reply.json == first.json;
             expect(same, "the same answer", &reply)?;
         }
-        self.say("the same request 50 times at once: the same order, marked as replayed");
+        self.say("the same request 50 times at once: the same order, marked as replayed")?;
 
         let other = json!({"userId": "u_1", "amount": 9_000_000, "currency": "USDT"});
         let reused = self.create(other, "demo-1").await?;
         expect(reused.status == 422, "422", &reused)?;
-        self.say("the same key with another amount: 422 IDEMPOTENCY_KEY_REUSED");
+        self.say("the same key with another amount: 422 IDEMPOTENCY_KEY_REUSED")?;
         Ok(order)
     }
 
@@ -84,15 +84,14 @@ impl Play {
         let status = self.status(order).await?;
         let held = status["status"] == "SUCCESS" && status["creditedAmount"] == 5_000_000;
         hold(held && acks == 100, "SUCCESS", &status)?;
-        self.say("paid; the provider's signed callback came 100 times at once: SUCCESS");
+        self.say("paid; the provider's signed callback came 100 times at once: SUCCESS")?;
 
         let balance = self.balance("u_1").await?;
         hold(balance == 5_000_000, "one credit", &json!(balance))?;
         let ledger = self.client.signed(DEMO, ("GET", "/users/u_1/ledger"), "", "").await?;
         let entries = ledger.json["entries"].as_array().map_or(0, Vec::len);
         expect(entries == 1, "one entry", &ledger)?;
-        self.say("balance 5.000000 USDT, one ledger entry, both legs sum to zero");
-        Ok(())
+        self.say("balance 5.000000 USDT, one ledger entry, both legs sum to zero")
     }
 
     async fn refuses_forgeries(&mut self, order: &str) -> Result<(), String> {
@@ -107,16 +106,14 @@ impl Play {
         let reply = self.client.send(("POST", path), &headers, forged.as_bytes()).await?;
         expect(reply.status == 401, "401", &reply)?;
         hold(self.balance("u_1").await? == 5_000_000, "no credit", &json!(null))?;
-        self.say("a callback with a wrong signature: 401, nothing credited");
-        Ok(())
+        self.say("a callback with a wrong signature: 401, nothing credited")
     }
 
     async fn keeps_merchants_apart(&mut self, order: &str) -> Result<(), String> {
         let path = format!("/recharges/{order}");
         let reply = self.client.signed(OTHER, ("GET", &path), "", "").await?;
         expect(reply.status == 404, "404", &reply)?;
-        self.say("another merchant asks for the order: 404");
-        Ok(())
+        self.say("another merchant asks for the order: 404")
     }
 
     async fn finds_lost_callbacks(&mut self) -> Result<(), String> {
@@ -129,8 +126,7 @@ impl Play {
         }
         let status = self.status(&order).await?;
         hold(status["status"] == "SUCCESS", "SUCCESS", &status)?;
-        self.say("paid, callback lost: the poller asked the provider and credited 7.000000 USDT");
-        Ok(())
+        self.say("paid, callback lost: the poller asked the provider and credited 7.000000 USDT")
     }
 
     async fn heals_lost_answers(&mut self) -> Result<(), String> {
@@ -149,8 +145,7 @@ impl Play {
         let after = self.client.local("state", Value::Null).await?["providerOrders"].clone();
         let one_more = after.as_i64() == before.as_i64().map(|orders| orders + 1);
         hold(status["status"] == "PENDING" && one_more, "PENDING", &status)?;
-        self.say("the provider's answer to a create was lost: 201 CREATED, then PENDING, one order there");
-        Ok(())
+        self.say("the provider's answer to a create was lost: 201 CREATED, then PENDING, one order there")
     }
 
     async fn credits_late_money(&mut self) -> Result<(), String> {
@@ -167,8 +162,7 @@ impl Play {
         let status = self.status(&order).await?;
         let late = status["status"] == "SUCCESS" && status["reason"] == "paid_late";
         hold(late, "SUCCESS paid_late", &status)?;
-        self.say("an order ran out and was paid afterwards: EXPIRED, then SUCCESS (paid_late)");
-        Ok(())
+        self.say("an order ran out and was paid afterwards: EXPIRED, then SUCCESS (paid_late)")
     }
 
     async fn books_balance(&mut self) -> Result<(), String> {
@@ -180,8 +174,7 @@ impl Play {
             && state["providerOrders"] == 4
             && state["queues"]["settlement"]["dead"] == 0;
         hold(held, "balanced books", &state)?;
-        self.say("4 orders, 4 at the provider, 3 credits, books balanced, nothing left over");
-        Ok(())
+        self.say("4 orders, 4 at the provider, 3 credits, books balanced, nothing left over")
     }
 }
 

@@ -12,6 +12,7 @@ pub mod functions;
 pub mod gateway;
 pub mod listen;
 pub mod operate;
+pub mod out;
 pub mod reviews;
 pub mod serve;
 pub mod sim;

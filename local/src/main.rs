@@ -9,7 +9,7 @@ use recharge_local::call::{ADMIN_KEYS, API_KEYS, ApiKey, Client};
 use recharge_local::operate::{self, Keys, Merchants, Target, UserChange};
 use recharge_local::reviews::{self, Decision};
 use recharge_local::stack::DEMO_NOTIFICATION_SECRET;
-use recharge_local::{demo, exam, serve};
+use recharge_local::{demo, exam, out, serve};
 use recharge_shared::domain::Mode;
 
 const _: () = assert!(recharge_shared::bug::MAY_SHIP, "built together with tests/simulate");
@@ -168,7 +168,7 @@ fn main() -> ExitCode {
             }
             Some(Command::Exam { url, secret }) => {
                 let (table, passed) = exam::table(&exam::run(&url, &secret).await?);
-                println!("{table}");
+                out::line(&table)?;
                 if passed { Ok(()) } else { Err("the receiver has failed".to_owned()) }
             }
             Some(Command::Reviews { closed, person }) => {
@@ -209,8 +209,7 @@ fn base_url(text: &str) -> Result<String, String> {
 }
 
 fn say(text: Result<String, String>) -> Result<(), String> {
-    println!("{}", text?);
-    Ok(())
+    out::line(&text?)
 }
 
 fn known_key<'a>(id: &'a str, secret: Option<&'a str>) -> Result<ApiKey<'a>, String> {
@@ -248,10 +247,10 @@ async fn call(
     let method = method.to_ascii_uppercase();
     let reply = client.signed(key, (&method, path), body, idempotency_key).await?;
     let replayed = if reply.replayed { " (replayed)" } else { "" };
-    println!("{}{replayed}", reply.status);
+    out::line(&format!("{}{replayed}", reply.status))?;
     match serde_json::to_string_pretty(&reply.json) {
-        Ok(text) if !reply.json.is_null() => println!("{text}"),
-        _ => println!("{}", reply.text),
+        Ok(text) if !reply.json.is_null() => out::line(&text)?,
+        _ => out::line(&reply.text)?,
     }
     if reply.status < 400 { Ok(()) } else { Err(format!("answered {}", reply.status)) }
 }

@@ -97,17 +97,24 @@ fn row(review: &Value) -> [String; 7] {
     let mut say = |holds: bool, what: String| about.extend(holds.then_some(what));
     say(review["takesTwo"] == true, "takes two".to_owned());
     say(review["booked"] == true, "booked meanwhile".to_owned());
+    for earlier in review["earlierDecisions"].as_array().into_iter().flatten() {
+        say(true, format!("before: {}", decided(earlier)));
+    }
     let decision = &review["decision"];
+    say(decision.is_object(), decided(decision));
+    say(review["refusal"].is_string(), format!("refused: {}", of("refusal")));
+    let [id, since, status, why] = ["reviewId", "createdAt", "status", "why"].map(of);
+    let [id, since, status, why] = [id, since, status, why].map(str::to_owned);
+    [id, since, status, why, amount(review), whose, about.join(", ")]
+}
+
+fn decided(decision: &Value) -> String {
     let word = |name| text(&decision[name]);
     let by = match word("second") {
         "" => word("by").to_owned(),
         second => format!("{} and {second}", word("by")),
     };
-    say(decision.is_object(), format!("{} by {by}: {}", word("action"), word("note")));
-    say(review["refusal"].is_string(), format!("refused: {}", of("refusal")));
-    let [id, since, status, why] = ["reviewId", "createdAt", "status", "why"].map(of);
-    let [id, since, status, why] = [id, since, status, why].map(str::to_owned);
-    [id, since, status, why, amount(review), whose, about.join(", ")]
+    format!("{} by {by}: {}", word("action"), word("note"))
 }
 
 fn amount(review: &Value) -> String {
@@ -155,13 +162,14 @@ mod tests {
             "amount": null, "currency": null, "orderId": null, "paymentId": "900001",
             "paymentMethod": "payprotocol", "merchant": null, "userId": null, "refusal": null,
             "decision": {"action": "reject", "by": "admin", "second": "admin2", "note": "no money"},
+            "earlierDecisions": [{"action": "refund", "by": "admin3", "note": "x", "second": null}],
         });
         let rows = [HEAD.map(str::to_owned), row(&open), row(&decided)];
         let wanted = "\
 REVIEW  SINCE                 STATUS    WHY                AMOUNT         WHOSE       ABOUT
 R1      2026-01-01T00:05:00Z  OPEN      amount_mismatch    4.000000 USDT  m_demo/u_1  RABC, takes two
 R22     2026-01-01T00:06:00Z  REJECTED  unlisted_currency  unlisted                   \
-payment 900001 of payprotocol, reject by admin and admin2: no money";
+payment 900001 of payprotocol, before: refund by admin3: x, reject by admin and admin2: no money";
         assert_eq!(table(&rows), wanted);
     }
 }

@@ -79,7 +79,7 @@ pub async fn decide(
                 tracing::warn!(review = review_id, %error, "decision not handed over yet");
             }
         }
-        return Ok(Review { state, ruling: Some(ruling), refusal: None, ..review });
+        return Ok(review.ruled(state, ruling));
     }
     Err(StoreError::Busy(format!("review {id} keeps changing")).into())
 }

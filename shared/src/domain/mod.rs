@@ -34,7 +34,7 @@ pub use money::{Currency, Money, MoneyError, decimal_units};
 pub use notice::{Notice, NoticeKind};
 pub use order::{Deposit, Order, Payment, PaymentFate, Transition};
 pub use policy::{AmountPolicy, Disposal, MerchantPolicy, Policy};
-pub use review::{Action, Review, ReviewState, Ruled, Ruling};
+pub use review::{Action, Earlier, Review, ReviewState, Ruled, Ruling};
 pub use shadow::Mode;
 pub use state::{OrderEvent, OrderState, Reason, Step};
 pub use time::Timestamp;

@@ -112,6 +112,19 @@ pub struct Ruling {
     pub second: Option<(String, Timestamp)>,
 }
 
+/// A decision in whose place another one came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    /// The decision.
+    pub ruling: Ruling,
+    /// Why it was not carried out, or why the review was opened again after it; `None` where somebody decided otherwise
+    /// before.
+    pub refusal: Option<String>,
+}
+
+/// Earlier decisions that a review keeps, the last ones; the log has them all.
+pub const EARLIER_MAX: usize = 20;
+
 /// A statement that waits, or waited, for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Review {
@@ -131,6 +144,8 @@ pub struct Review {
     pub at: Timestamp,
     /// What was decided.
     pub ruling: Option<Ruling>,
+    /// What was decided before that, oldest first.
+    pub earlier: Vec<Earlier>,
     /// Why a decision could not be carried out.
     pub refusal: Option<String>,
     /// When an order came to wait for it, if that was after it had been put aside.
@@ -172,6 +187,17 @@ impl Review {
             (_, Some(known)) if known.action == new.action => Ruled::Before,
             _ => Ruled::Conflict,
         }
+    }
+
+    /// The review once `ruling` is written down, which is what [`Review::rule`] made of a decision.
+    pub fn ruled(&self, state: ReviewState, ruling: Ruling) -> Review {
+        let mut earlier = self.earlier.clone();
+        // The word of the second person leaves the first one's in its place.
+        if let Some(known) = self.ruling.as_ref().filter(|known| !known.is_continued_by(&ruling)) {
+            earlier.push(Earlier { ruling: known.clone(), refusal: self.refusal.clone() });
+            earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));
+        }
+        Review { state, ruling: Some(ruling), earlier, refusal: None, ..self.clone() }
     }
 
     /// Why `action` cannot be carried out; `meant_for` is the order that the statement names.
@@ -300,6 +326,11 @@ impl Review {
 }
 
 impl Ruling {
+    /// Whether `other` is this decision with another person's agreement.
+    fn is_continued_by(&self, other: &Ruling) -> bool {
+        *self == Ruling { second: self.second.clone(), ..other.clone() } && other.second.is_some()
+    }
+
     /// Whether two people have agreed.
     pub fn is_by_two(&self) -> bool {
         self.second.as_ref().is_some_and(|(second, _)| *second != self.by)

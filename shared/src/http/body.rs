@@ -372,6 +372,8 @@ pub struct Review {
     /// What was decided.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub decision: Option<Decision>,
+    /// What was decided before that, oldest first: the last 20 decisions in whose place another one came.
+    pub earlier_decisions: Vec<Decision>,
     /// Why a decision could not be carried out; the review is open again.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub refusal: Option<String>,
@@ -410,6 +412,10 @@ pub struct Decision {
     /// The key of whoever has agreed; `null` before, and where one person is enough.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub second: Option<String>,
+    /// Only of an earlier decision: why it was not carried out, or why the review was opened again after it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false, nullable = false, example = "two have to decide"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
 }
 
 /// What `POST /admin/reviews/{reviewId}/resolve` asks for.

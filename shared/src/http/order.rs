@@ -160,6 +160,7 @@ fn review_of(review: &Review, booked: bool, two_from: u64) -> ReviewBody {
         statement: evidence.raw.clone(),
         created_at: rfc3339(review.at),
         decision: review.ruling.as_ref().map(decision_of),
+        earlier_decisions: review.earlier.iter().map(earlier_of).collect(),
         refusal: review.refusal.clone(),
         shadow: evidence.is_shadow().then_some(true),
     }
@@ -182,7 +183,12 @@ fn decision_of(ruling: &domain::Ruling) -> DecisionBody {
         note: ruling.note.clone(),
         at: rfc3339(ruling.at),
         second: ruling.second.as_ref().map(|(second, _)| second.clone()),
+        refusal: None,
     }
+}
+
+fn earlier_of(earlier: &domain::Earlier) -> DecisionBody {
+    DecisionBody { refusal: earlier.refusal.clone(), ..decision_of(&earlier.ruling) }
 }
 
 fn message(order: &Order) -> &'static str {

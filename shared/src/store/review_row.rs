@@ -1,12 +1,14 @@
-//! A review's row as it is read: the statement, its owner, the decision.
+//! The row of a review: the statement and its owner as they are read, the decisions as they are read and written.
+
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::StoreError;
 use super::row::{
-    Row, damaged, digest, money, number, optional_text, parsed, parsed_if_there, text, time,
+    Row, damaged, digest, money, n, number, optional_text, parsed, parsed_if_there, s, text, time,
 };
 use crate::domain::apply::ParkReason;
 use crate::domain::{
-    Action, Currency, Deposit, Dust, Evidence, EvidenceKind, MerchantId, Money, OrderId,
+    Action, Currency, Deposit, Dust, Earlier, Evidence, EvidenceKind, MerchantId, Money, OrderId,
     ProviderName, Review, ReviewId, ReviewState, Ruling, Source, Timestamp, UserId, UserMark,
 };
 
@@ -30,6 +32,7 @@ pub(super) fn decode(row: &Row) -> Result<Review, StoreError> {
         owner,
         at: time(row, "at")?,
         ruling: ruling(row)?,
+        earlier: earlier(row)?,
         refusal: optional_text(row, "refusal").map(str::to_owned),
         seen_again_at: match row.contains_key("seenAgainAt") {
             true => Some(time(row, "seenAgainAt")?),
@@ -69,6 +72,52 @@ fn evidence(row: &Row, amount: Option<Money>) -> Result<Evidence, StoreError> {
         digest: digest(row, "digest")?,
         raw: text(row, "raw")?.to_owned(),
     })
+}
+
+/// The members of a decision.
+pub(super) const RULING: [&str; 8] =
+    ["action", "target", "targetMerchant", "ruledBy", "note", "ruledAt", "secondBy", "secondAt"];
+
+/// What a decision adds to a row.
+pub(super) fn of_ruling(ruling: &Ruling) -> Row {
+    let merchant = match &ruling.action {
+        Action::CreditUser(merchant, _) => Some(merchant.as_str()),
+        Action::CreditOrder(_) | Action::Reject | Action::Refund => None,
+    };
+    let (second, second_at) = ruling.second.as_ref().map(|(by, at)| (by, at.millis())).unzip();
+    let members = [
+        Some(s(ruling.action.as_str())),
+        ruling.action.target().map(s),
+        merchant.map(s),
+        Some(s(&ruling.by)),
+        Some(s(&ruling.note)),
+        Some(n(ruling.at.millis())),
+        second.map(s),
+        second_at.map(n),
+    ];
+    let named = RULING.into_iter().zip(members);
+    named.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// The decisions before the last one, as the row keeps them.
+pub(super) fn of_earlier(earlier: &[Earlier]) -> AttributeValue {
+    let of = |Earlier { ruling, refusal }: &Earlier| {
+        let mut row = of_ruling(ruling);
+        row.extend(refusal.as_ref().map(|refusal| ("refusal".to_owned(), s(refusal))));
+        AttributeValue::M(row)
+    };
+    AttributeValue::L(earlier.iter().map(of).collect())
+}
+
+fn earlier(row: &Row) -> Result<Vec<Earlier>, StoreError> {
+    let Some(list) = row.get("earlier") else { return Ok(Vec::new()) };
+    let of = |value: &AttributeValue| {
+        let row = value.as_m().map_err(|_| damaged(row, "earlier"))?;
+        let ruling = ruling(row)?.ok_or_else(|| damaged(row, "action"))?;
+        let refusal = optional_text(row, "refusal").map(str::to_owned);
+        Ok(Earlier { ruling, refusal })
+    };
+    list.as_l().map_err(|_| damaged(row, "earlier"))?.iter().map(of).collect()
 }
 
 fn ruling(row: &Row) -> Result<Option<Ruling>, StoreError> {

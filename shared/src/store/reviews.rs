@@ -10,14 +10,14 @@ use aws_sdk_dynamodb::types::{
 use super::due::{DuePage, DuePosition};
 use super::fault::{Budget, StoreFault};
 use super::parked::{PARKED, parked_key};
-use super::review_row::decode;
+use super::review_row::{RULING, decode, of_earlier, of_ruling};
 use super::row::{Row, key, n, number, optional_text, parsed, s, text};
 use super::settlement::payment_pk;
 use super::users::row_at;
 use super::{Store, StoreError, Written};
 use crate::domain::apply::{ParkReason, are_two_transactions};
 use crate::domain::{
-    Action, Evidence, EvidenceKind, MerchantId, Review, Ruling, Timestamp, UserId, UserMark,
+    Evidence, EvidenceKind, MerchantId, Review, Ruling, Timestamp, UserId, UserMark,
 };
 pub use crate::domain::{ReviewId, ReviewState};
 
@@ -200,39 +200,28 @@ impl Store {
         (state, ruling): (ReviewState, &Ruling),
         due_at: Timestamp,
     ) -> Result<Written, StoreError> {
-        let mut values = HashMap::from([
-            (":state".to_owned(), s(state.as_str())),
-            (":action".to_owned(), s(ruling.action.as_str())),
-            (":by".to_owned(), s(&ruling.by)),
-            (":note".to_owned(), s(&ruling.note)),
-            (":at".to_owned(), n(ruling.at.millis())),
-        ]);
-        let mut sets = vec![
-            "#state = :state",
-            "#action = :action",
-            "ruledBy = :by",
-            "note = :note",
-            "ruledAt = :at",
-        ];
-        let mut removes = vec!["refusal"];
-        for (value, set, name) in optional_members(ruling) {
-            match value {
+        let mut values = HashMap::from([(":state".to_owned(), s(state.as_str()))]);
+        let (mut sets, mut removes) = (vec!["#state = :state".to_owned()], vec!["refusal"]);
+        let mut row = of_ruling(ruling);
+        for name in RULING {
+            let attribute = if name == "action" { "#action" } else { name };
+            match row.remove(name) {
                 Some(value) => {
-                    let placeholder = set.rsplit(' ').next().unwrap_or_default();
-                    values.insert(placeholder.to_owned(), s(value));
-                    sets.push(set);
+                    sets.push(format!("{attribute} = :{name}"));
+                    values.insert(format!(":{name}"), value);
                 }
-                None => removes.push(name),
+                None => removes.push(attribute),
             }
         }
-        if let Some((_, at)) = &ruling.second {
-            values.insert(":secondAt".to_owned(), n(at.millis()));
-            sets.push("secondAt = :secondAt");
+        let earlier = before.ruled(state, ruling.clone()).earlier;
+        if earlier != before.earlier {
+            sets.push("earlier = :earlier".to_owned());
+            values.insert(":earlier".to_owned(), of_earlier(&earlier));
         }
         if state == ReviewState::Approved {
             values.insert(":due".to_owned(), n(due_at.millis()));
             values.insert(":shard".to_owned(), s(DUE));
-            sets.extend(["dueAt = :due", "dueShard = :shard"]);
+            sets.extend(["dueAt = :due".to_owned(), "dueShard = :shard".to_owned()]);
         }
         let condition = as_read(before, &mut values);
         let request = self.client.update_item().table_name(&self.table);
@@ -430,21 +419,6 @@ fn as_read(before: &Review, values: &mut Row) -> String {
         None => condition.push_str(" AND attribute_not_exists(seenAgainAt)"),
     }
     condition
-}
-
-/// The members that a decision may lack: value, what sets it, its name.
-fn optional_members(ruling: &Ruling) -> [(Option<&str>, &'static str, &'static str); 3] {
-    let (merchant, target) = match &ruling.action {
-        Action::CreditOrder(id) => (None, Some(id.as_str())),
-        Action::CreditUser(merchant, user) => (Some(merchant.as_str()), Some(user.as_str())),
-        Action::Reject | Action::Refund => (None, None),
-    };
-    let second = ruling.second.as_ref().map(|(by, _)| by.as_str());
-    [
-        (merchant, "targetMerchant = :merchant", "targetMerchant"),
-        (target, "target = :target", "target"),
-        (second, "secondBy = :second", "secondBy"),
-    ]
 }
 
 fn written(sent: Result<(), (bool, StoreError)>) -> Result<Written, StoreError> {
