@@ -1796,6 +1796,84 @@ fn only_the_decision_that_was_read_is_opened_again() {
     });
 }
 
+#[test]
+fn a_vote_about_a_statement_alone_is_none_about_the_order_that_has_come_to_wait_for_it() {
+    for action in ["reject", "refund", "credit_order"] {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Exact).await;
+            let order = order(&world, "u_1", LARGE, "k-1").await;
+            let mut stale = paid(&world, &order, "p-1", LARGE + 1);
+            stale.evidence.stale = true;
+            arrive(&world, &stale).await;
+            let seen = only_review(&world).await;
+            let mut body = note(action);
+            if action == "credit_order" {
+                body["orderId"] = order.as_str().into();
+            }
+            resolve(&world, "operator", &seen, &body).await;
+            world.pass(5).await;
+            arrive(&world, &paid(&world, &order, "p-1", LARGE + 1)).await;
+            let waits = "REVIEW paid_over 1000000001 0 REVIEW";
+            assert_eq!(stands(&world, &order).await, waits, "{action}");
+            world.pass(5).await;
+            let answered = resolve(&world, "operator2", &seen, &body).await;
+            assert_eq!(answered.json["status"], "PROPOSED", "{action}");
+            assert_eq!(answered.json["decision"]["by"], "operator2");
+            assert_eq!(stands(&world, &order).await, waits, "{action}");
+            let answered = resolve(&world, "operator", &seen, &body).await;
+            assert_eq!(answered.json["status"], "APPROVED", "{action}");
+            let after = match action {
+                "credit_order" => "SUCCESS manual 1000000001 1000000001 CREDITED",
+                _ => "FAILED manual 1000000001 0 REFUSED",
+            };
+            assert_eq!(stands(&world, &order).await, after, "{action}");
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn a_refund_of_a_statement_alone_takes_no_other_money_of_the_order_that_waits_for_it_now() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 2_000_000)).await;
+        let mut stale = paid(&world, &order, "p-2", 4_000_000);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+        assert_eq!(send_as(&world, "admin", "POST", &path, &note("refund")).await.status, 202);
+        // Before a worker has the decision, another one has the provider's fresh word.
+        set_policy(&world, AmountPolicy::Exact).await;
+        let fresh = paid(&world, &order, "p-2", 4_000_000);
+        let (store, merchants) = (store(&world), Merchants::new(store(&world)));
+        let policies = Policies::from([(fresh.evidence.provider.clone(), Default::default())]);
+        let context = Context {
+            store: &store,
+            policies: &policies,
+            merchants: &merchants,
+            providers: None,
+            mode: Mode::Live,
+            clock: world.clock(),
+        };
+        recharge_shared::app::settle::settle(context, &fresh, None).await.unwrap();
+        world.settle().await;
+        let waits = "REVIEW paid_over 6000000 0 REVIEW REVIEW";
+        assert_eq!(stands(&world, &order).await, waits);
+        let opened = only_review(&world).await;
+        assert_eq!(
+            (&opened["status"], &opened["refusal"]),
+            (&json!("OPEN"), &json!("an order has come to wait for it"))
+        );
+        assert_eq!(resolve(&world, "admin", &opened, &credit_order(&order)).await.status, 202);
+        assert_eq!(balance(&world, "u_1"), 6_000_000);
+        sound(&world).await;
+    });
+}
+
 /// A deposit of `u_1` as the provider's list says it, with the kind of what cannot be read, and another digest.
 fn unreadable(deposited: &Evidence, digest: u8) -> SettlementMessage {
     let evidence =

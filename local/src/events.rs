@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_sqs::types::Message;
+use aws_sdk_sqs::types::{Message, MessageAttributeValue};
 use http::HeaderMap;
 use lambda_http::aws_lambda_events::encodings::Body;
 use serde_json::{Value, json};
@@ -120,7 +120,7 @@ pub fn sqs_event(messages: &[Message], queue_arn: &str) -> Value {
             "receiptHandle": message.receipt_handle(),
             "body": message.body(),
             "attributes": attributes,
-            "messageAttributes": {},
+            "messageAttributes": message_attributes(message),
             "md5OfBody": message.md5_of_body(),
             "eventSource": "aws:sqs",
             "eventSourceARN": queue_arn,
@@ -128,6 +128,17 @@ pub fn sqs_event(messages: &[Message], queue_arn: &str) -> Value {
         })
     };
     json!({"Records": messages.iter().map(record).collect::<Vec<_>>()})
+}
+
+fn message_attributes(message: &Message) -> Value {
+    let shown = |value: &MessageAttributeValue| {
+        json!({
+            "stringValue": value.string_value(), "dataType": value.data_type(),
+            "stringListValues": [], "binaryListValues": [],
+        })
+    };
+    let attributes = message.message_attributes().into_iter().flatten();
+    attributes.map(|(name, value)| (name.clone(), shown(value))).collect()
 }
 
 /// What EventBridge Scheduler sends when no input is configured: the repository's own example.

@@ -20,7 +20,7 @@ use recharge_shared::clock::Clock;
 use recharge_shared::domain::{MerchantId, Mode, ProviderName, Timestamp};
 use recharge_shared::egress::Rules;
 use recharge_shared::http::gateway::tamed;
-use recharge_shared::metrics::Metrics;
+use recharge_shared::metrics::{Metrics, Stage};
 use recharge_shared::outbound::Outbound;
 use recharge_shared::providers::Providers;
 use recharge_shared::providers::settings::ProviderSettings;
@@ -123,7 +123,8 @@ impl Functions {
         let Ground { aws, wire, names, clock, attempts, .. } = ground;
         let store = Store::new(aws.dynamodb(guarded(wire.clone()), *attempts), names.table.clone());
         let queue =
-            SettlementQueue::new(aws.sqs(wire.clone(), *attempts), names.settlement_url.clone());
+            SettlementQueue::new(aws.sqs(wire.clone(), *attempts), names.settlement_url.clone())
+                .of_stage(Stage::default());
         let dead_letters =
             DeadLetters::new(aws.sqs(wire.clone(), *attempts), names.dead_letters_url.clone());
         let notifications = NotificationQueue::new(
@@ -161,6 +162,7 @@ impl Functions {
             },
             callback_worker: callback_worker::Deps {
                 mode: ground.mode,
+                stage: Stage::default(),
                 merchants: Merchants::new(store.clone()),
                 store: store.clone(),
                 providers: asks.then(providers).transpose()?,

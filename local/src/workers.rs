@@ -136,6 +136,7 @@ impl Stack {
             .max_number_of_messages(batch_size)
             .wait_time_seconds(wait_secs)
             .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
             .customize()
             .config_override(waits)
             .send()

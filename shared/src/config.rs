@@ -101,7 +101,7 @@ impl Config {
     /// The queue at `SETTLEMENT_QUEUE_URL`.
     pub fn settlement_queue(&self) -> Result<SettlementQueue, ConfigError> {
         let client = aws_sdk_sqs::Client::new(&self.sdk);
-        Ok(SettlementQueue::new(client, variable("SETTLEMENT_QUEUE_URL")?))
+        Ok(SettlementQueue::new(client, variable("SETTLEMENT_QUEUE_URL")?).of_stage(stage()?))
     }
 
     /// The queue at `SETTLEMENT_DEAD_LETTER_QUEUE_URL`.
@@ -189,11 +189,17 @@ pub fn operator() -> Option<MerchantId> {
     std_var("OPERATOR_MERCHANT").and_then(|name| MerchantId::parse(&name))
 }
 
-/// Metrics of `function` on standard output, for the stage `STAGE`: `local` without it.
+/// The deployment's stage, `STAGE`: `local` without it.
+pub fn stage() -> Result<Stage, ConfigError> {
+    match std_var("STAGE").filter(|stage| !stage.is_empty()) {
+        Some(name) => Stage::parse(&name).ok_or_else(|| ConfigError("STAGE is no name".to_owned())),
+        None => Ok(Stage::default()),
+    }
+}
+
+/// Metrics of `function` on standard output, for the stage.
 pub fn metrics(function: &'static str) -> Result<Metrics, ConfigError> {
-    let stage = std_var("STAGE").filter(|stage| !stage.is_empty());
-    let stage = Stage::parse(stage.as_deref().unwrap_or("local"));
-    let stage = stage.ok_or_else(|| ConfigError("STAGE is no name".to_owned()))?;
+    let stage = stage()?;
     let version = std_var("AWS_LAMBDA_FUNCTION_VERSION").and_then(|text| Stage::parse(&text));
     Ok(Metrics::on_stdout(stage).of(function).of_version(version))
 }

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use aws_sdk_sqs::types::MessageSystemAttributeName;
+use aws_sdk_sqs::types::{MessageAttributeValue, MessageSystemAttributeName};
 use recharge_local::events::sqs_event;
 use recharge_shared::domain::{
     Currency, Evidence, EvidenceKind, Money, OrderId, ProviderName, Source, Timestamp, TraceId,
@@ -72,7 +72,7 @@ impl Scene<'_> {
     /// The corpus's name of a message.
     fn name_of(&self, id: &str) -> String {
         let messages = self.messages.borrow();
-        let found = messages.iter().position(|(known, _)| known == id);
+        let found = messages.iter().position(|(known, ..)| known == id);
         found.map_or_else(|| id.to_owned(), |position| format!("m{}", position + 1))
     }
 }
@@ -84,7 +84,7 @@ async fn put(
     mend: &mut Vec<(String, Value)>,
 ) -> Result<(), NotUnderstood> {
     if let Some(text) = spec.strip_prefix("raw:") {
-        enqueue(scene, scene.fill(text)).await;
+        enqueue(scene, scene.fill(text), None).await;
         return Ok(());
     }
     if let Some(name) = spec.strip_prefix("repeat:") {
@@ -92,9 +92,9 @@ async fn put(
         let number = number.filter(|number| *number > 0);
         let number = number.ok_or_else(|| NotUnderstood(spec.to_owned()))?;
         for _ in 0..1_000 {
-            let body = scene.messages.borrow().get(number - 1).map(|(_, body)| body.clone());
-            if let Some(body) = body {
-                enqueue_again(scene, body).await;
+            let sent = scene.messages.borrow().get(number - 1).cloned();
+            if let Some((_, body, stage)) = sent {
+                send(scene, &body, stage.as_deref()).await;
                 return Ok(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -109,14 +109,15 @@ async fn put(
     let count: u32 = count.parse().map_err(|_| NotUnderstood(spec.to_owned()))?;
     for _ in 0..count {
         let order = scene.give_order(&Value::Null).await?;
-        let mut body = message(&order, scene.next(), ACCOUNT, 5_000);
+        let mut body = message(&order, scene.next(), 5_000);
+        let mut stage = None;
         match (kind, flags) {
             ("ok", "" | "same_user") => {}
             ("ok", "order_expired") => scene.world.pass(1_801).await,
             ("poison", "") => damage(scene, &order),
             ("fail", "") => mend.push((order.clone(), damage_for_now(scene, &order))),
             ("applied", "") => {
-                enqueue_again(scene, body.clone()).await;
+                send(scene, &body, None).await;
                 while scene.world.stack.settle_batch(0).await.unwrap_or(0) > 0 {}
                 scene.world.notify().await;
             }
@@ -126,19 +127,19 @@ async fn put(
                 wire["version"] = version.map_err(|_| NotUnderstood(spec.to_owned()))?.into();
                 body = wire.to_string();
             }
-            ("env", name) => body = message(&order, scene.next(), name, 5_000),
+            ("env", name) => stage = Some(name),
             _ => return Err(NotUnderstood(format!("message {spec}:{flags}"))),
         }
-        enqueue(scene, body).await;
+        enqueue(scene, body, stage).await;
     }
     Ok(())
 }
 
 /// A queued success event for `order`.
-fn message(order: &str, number: u32, account: &str, minor: i128) -> String {
+fn message(order: &str, number: u32, minor: i128) -> String {
     let evidence = Evidence {
         provider: ProviderName::parse("test").unwrap(),
-        account: account.to_owned(),
+        account: ACCOUNT.to_owned(),
         payment_id: format!("txn_m{number}"),
         order_id: OrderId::parse(order),
         deposit: None,
@@ -155,14 +156,14 @@ fn message(order: &str, number: u32, account: &str, minor: i128) -> String {
     SettlementMessage { trace: TraceId::parse("attack").unwrap(), evidence }.encode()
 }
 
-async fn enqueue(scene: &Scene<'_>, body: String) {
-    let id = send(scene, &body).await;
-    scene.messages.borrow_mut().push((id, body));
+async fn enqueue(scene: &Scene<'_>, body: String, stage: Option<&str>) {
+    let id = send(scene, &body, stage).await;
+    scene.messages.borrow_mut().push((id, body, stage.map(str::to_owned)));
 }
 
 /// Settles `order` as paid with so much; nobody is told yet.
 pub async fn pay(scene: &Scene<'_>, order: &str, minor: i128) {
-    send(scene, &message(order, scene.next(), ACCOUNT, minor)).await;
+    send(scene, &message(order, scene.next(), minor), None).await;
     while scene.world.stack.settle_batch(0).await.unwrap_or(0) > 0 {}
 }
 
@@ -175,15 +176,15 @@ pub fn force_url(scene: &Scene<'_>, order: &str, url: &str) {
     database(scene, "UpdateItem", update);
 }
 
-/// The same message under another id of the queue, as a redelivery hands it over.
-async fn enqueue_again(scene: &Scene<'_>, body: String) {
-    send(scene, &body).await;
-}
-
-async fn send(scene: &Scene<'_>, body: &str) -> String {
+/// Sends it, as a function of `stage` does; its id in the queue.
+async fn send(scene: &Scene<'_>, body: &str, stage: Option<&str>) -> String {
     let stack = &scene.world.stack;
     let sqs = stack.ground.aws.sqs(stack.ground.aws.http_client(), 3);
-    let sent = sqs.send_message().queue_url(&stack.names.settlement_url).message_body(body);
+    let mut sent = sqs.send_message().queue_url(&stack.names.settlement_url).message_body(body);
+    if let Some(stage) = stage {
+        let name = MessageAttributeValue::builder().data_type("String").string_value(stage);
+        sent = sent.message_attributes("stage", name.build().unwrap());
+    }
     sent.send().await.unwrap().message_id.unwrap_or_default()
 }
 
@@ -198,6 +199,7 @@ async fn batches(scene: &Scene<'_>, instance: &Instance) -> Vec<Value> {
             .queue_url(&stack.names.settlement_url)
             .max_number_of_messages(stack.names.batch_size)
             .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
             .send()
             .await
             .unwrap();
@@ -294,7 +296,7 @@ pub async fn from_the_next_version(scene: &Scene<'_>) {
     for message in received.messages() {
         let mut body: Value = serde_json::from_str(message.body().unwrap()).unwrap();
         body["fromNext"] = "member".into();
-        send(scene, &body.to_string()).await;
+        send(scene, &body.to_string(), None).await;
         let delete = sqs.delete_message().queue_url(&stack.names.settlement_url);
         delete.receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
     }

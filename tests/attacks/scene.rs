@@ -117,7 +117,7 @@ pub struct Scene<'a> {
     pub answers: RefCell<Vec<Option<Answered>>>,
     pub requests: RefCell<Vec<Option<Incoming>>>,
     /// Messages of `queue` steps: the name `m1` → the queue's own id and the body.
-    pub messages: RefCell<Vec<(String, String)>>,
+    pub messages: RefCell<Vec<(String, String, Option<String>)>>,
     pub before: RefCell<Counts>,
     pub serial: Cell<u32>,
     /// Polls that are at it: what the provider says stays said until the last of them is done.

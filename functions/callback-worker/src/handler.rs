@@ -17,9 +17,11 @@ use recharge_shared::app::settle::{Context, Outcome, Policies, Settlement, settl
 use recharge_shared::bug::{self, Bug};
 use recharge_shared::clock::Clock;
 use recharge_shared::domain::{Mode, Order, OrderId, TraceId};
-use recharge_shared::metrics::{self, Metric, Metrics};
+use recharge_shared::metrics::{self, Metric, Metrics, Stage};
 use recharge_shared::providers::Providers;
-use recharge_shared::queue::{DeadLetters, NotificationQueue, Outgoing, Undecodable, WorkMessage};
+use recharge_shared::queue::{
+    DeadLetters, NotificationQueue, Outgoing, Undecodable, WorkMessage, stage_of,
+};
 use recharge_shared::sometimes::sometimes;
 use recharge_shared::store::{Store, StoreError};
 use recharge_shared::xray::{self, TraceHeader};
@@ -45,6 +47,8 @@ pub struct Deps {
     pub policies: Policies,
     /// Whether money is real.
     pub mode: Mode,
+    /// Where it is deployed: messages of other stages are none of its own.
+    pub stage: Stage,
     /// The merchants' own rules.
     pub merchants: Merchants,
     /// Whom to ask before a large amount is credited; only where a rule wants that.
@@ -89,7 +93,10 @@ async fn batch(deps: &Deps, records: &[SqsMessage]) -> Vec<usize> {
     let mut by_order: BTreeMap<String, Vec<Record<'_>>> = BTreeMap::new();
     let mut ids = Vec::new();
     for (position, message) in records.iter().enumerate() {
-        let decoded = WorkMessage::decode(message.body.as_deref().unwrap_or(""));
+        let decoded = match stage_of(message).filter(|stage| *stage != deps.stage.as_str()) {
+            Some(_) => Err(Undecodable("of another stage")),
+            None => WorkMessage::decode(message.body.as_deref().unwrap_or("")),
+        };
         let order = match &decoded {
             Ok(WorkMessage::Settlement(decoded)) => decoded.evidence.order_id.clone(),
             _ => None,
@@ -309,8 +316,7 @@ async fn give_up(deps: &Deps, record: &SqsMessage, reason: &str) -> bool {
         return false;
     }
     let message_id = record.message_id.as_deref().unwrap_or("");
-    let body = record.body.as_deref().unwrap_or("");
-    match deps.dead_letters.send(body, reason).await {
+    match deps.dead_letters.send(record, reason).await {
         Ok(()) => {
             tracing::error!(message_id, reason, "message {message_id} given up: dead-letter queue");
             true

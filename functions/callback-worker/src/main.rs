@@ -25,6 +25,7 @@ async fn main() -> Result<(), Error> {
     let asks = policies.values().any(|policy| policy.confirm_from.is_some());
     let deps = Deps {
         mode: config.mode(),
+        stage: config::stage()?,
         merchants: Merchants::new(store.clone()),
         store,
         providers: asks.then(|| config.providers()).transpose()?,

@@ -105,8 +105,7 @@ async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
     if receives < deps.tries_max {
         return false;
     }
-    let body = record.body.as_deref().unwrap_or("");
-    deps.dead_letters.send(body, &reason).await.is_ok()
+    deps.dead_letters.send(record, &reason).await.is_ok()
 }
 
 /// How often the queue has handed the message over.

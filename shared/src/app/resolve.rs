@@ -153,7 +153,8 @@ pub async fn resolve(
 ) -> Result<Settlement, StoreError> {
     for _ in 0..RACES_MAX {
         let Some(review) = context.store.review(id).await? else {
-            return Ok(Settlement::plain(Outcome::AlreadyDone));
+            // Reviews stay: this one is of another table.
+            return Err(StoreError::Damaged(format!("there is no review {id}")));
         };
         let approved = review.ruling.as_ref().filter(|_| review.state == ReviewState::Approved);
         let Some(ruling) = approved else {
@@ -174,7 +175,13 @@ pub async fn resolve(
         let needs_two = review.needs_two(&ruling.action, target.as_ref(), two_from);
         let foreign = review.evidence.is_shadow() != (context.mode == Mode::Shadow);
         let refused = target.as_ref().map(|order| (order, PaymentFate::Refused));
-        let is_news = review.has_been_said_since(ruling) && ruling.action == Action::Reject;
+        // A refund of the statement alone is one of its payment, and of nothing else that waits with the order.
+        let is_news = review.has_been_said_since(ruling)
+            && match ruling.action {
+                Action::Reject => true,
+                Action::Refund => target.as_ref().is_some_and(|order| holds_others(order, &review)),
+                Action::CreditOrder(_) | Action::CreditUser(..) => false,
+            };
         let wrote = match (&ruling.action, obstacle) {
             _ if is_news => reopen(context, &review, "an order has come to wait for it").await?,
             _ if foreign => reopen(context, &review, "of the other mode").await?,
@@ -268,6 +275,7 @@ async fn credit(
                     }
                     let booked = context.store.booked_with(&evidence).await?;
                     let waits = target.filter(|target| booked.as_ref() != Some(&target.id));
+                    let waits = waits.filter(|target| is_of_its_account(target, &evidence));
                     if waits.is_some_and(|order| holds_others(order, review)) {
                         let why =
                             "it is credited elsewhere, and other payments wait with the order";

@@ -176,7 +176,10 @@ impl Review {
             };
         }
         match (self.state, &self.ruling) {
-            (ReviewState::Proposed, Some(known)) if known.action == new.action => {
+            // What was proposed about a statement alone is no vote about the order that has come to wait for it.
+            (ReviewState::Proposed, Some(known))
+                if known.action == new.action && !self.has_been_said_since(known) =>
+            {
                 if known.by == new.by {
                     return Ruled::Before;
                 }
@@ -279,10 +282,9 @@ impl Review {
             || matches!(self.why, ParkReason::Incomplete)
     }
 
-    /// Whether an order has come to wait for it since `ruling` was made, about a statement alone.
+    /// Whether an order has come to wait for it since the first person made `ruling`, about a statement alone.
     pub fn has_been_said_since(&self, ruling: &Ruling) -> bool {
-        let ruled_at = ruling.second.as_ref().map_or(ruling.at, |(_, at)| *at);
-        self.seen_again_at.is_some_and(|seen_at| seen_at >= ruled_at)
+        self.seen_again_at.is_some_and(|seen_at| seen_at >= ruling.at)
     }
 
     /// Whether two people have to agree to every decision: from `two_from` on, in whole units of any currency.

@@ -152,6 +152,18 @@ impl Stage {
         let named = (1..=64).contains(&text.len()) && text.bytes().all(fits);
         named.then(|| Stage(text.into()))
     }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where nobody has named one.
+impl Default for Stage {
+    fn default() -> Stage {
+        Stage("local".into())
+    }
 }
 
 /// The dimensions of a sample beside the stage: the provider, and the outcome in a word.

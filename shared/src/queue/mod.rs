@@ -5,13 +5,16 @@ mod notification;
 
 pub use notification::{NotificationMessage, NotificationQueue, Outgoing};
 
+use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends as SystemAttribute,
     MessageSystemAttributeValue,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -19,11 +22,17 @@ use crate::domain::{
     Currency, Deposit, Dust, Evidence, EvidenceKind, Money, OrderId, ProviderName, ReviewId,
     Source, Timestamp, TraceId, UserMark, shadow,
 };
+use crate::json::Strict;
+use crate::metrics::Stage;
 use crate::xray::{self, TraceHeader};
 
 /// The version of the message that this code writes; it reads this one only. A member more is no new
 /// version: functions of two releases share the queue while one replaces the other.
 const VERSION: u32 = 1;
+
+/// The attribute that names the stage in which a message was sent: an order of another stage may have the same id.
+/// Those of earlier releases have none.
+const STAGE: &str = "stage";
 
 /// The version of statements about shadow accounts: releases that do not know of them must not read them.
 const SHADOW_VERSION: u32 = 2;
@@ -126,7 +135,11 @@ impl SettlementMessage {
 
     /// Reads a message body.
     pub fn decode(body: &str) -> Result<SettlementMessage, Undecodable> {
-        let wire: Wire = serde_json::from_str(body).map_err(|_| Undecodable("not our message"))?;
+        SettlementMessage::of(object(body)?)
+    }
+
+    fn of(members: Members) -> Result<SettlementMessage, Undecodable> {
+        let wire: Wire = typed(members)?;
         let version = if shadow::is_account(&wire.account) { SHADOW_VERSION } else { VERSION };
         if wire.version != version {
             return Err(Undecodable("of another version"));
@@ -202,8 +215,11 @@ impl ResolutionMessage {
 
     /// Reads a message body.
     pub fn decode(body: &str) -> Result<ResolutionMessage, Undecodable> {
-        let wire: ResolutionWire =
-            serde_json::from_str(body).map_err(|_| Undecodable("not our message"))?;
+        ResolutionMessage::of(object(body)?)
+    }
+
+    fn of(members: Members) -> Result<ResolutionMessage, Undecodable> {
+        let wire: ResolutionWire = typed(members)?;
         if wire.version != VERSION {
             return Err(Undecodable("of another version"));
         }
@@ -224,13 +240,38 @@ pub enum WorkMessage {
 }
 
 impl WorkMessage {
-    /// Reads a message body.
+    /// Reads a message body. What says something of a payment is a statement, whatever members it has beside that.
     pub fn decode(body: &str) -> Result<WorkMessage, Undecodable> {
-        match ResolutionMessage::decode(body) {
-            Ok(resolution) => Ok(WorkMessage::Resolution(resolution)),
-            Err(_) => SettlementMessage::decode(body).map(Box::new).map(WorkMessage::Settlement),
+        let members = object(body)?;
+        match members.contains_key("kind") {
+            true => SettlementMessage::of(members).map(Box::new).map(WorkMessage::Settlement),
+            false => ResolutionMessage::of(members).map(WorkMessage::Resolution),
         }
     }
+}
+
+/// The stage that a message was sent in, where it names one.
+pub fn stage_of(message: &SqsMessage) -> Option<&str> {
+    message.message_attributes.get(STAGE)?.string_value.as_deref()
+}
+
+type Members = Map<String, Value>;
+
+/// One object without duplicates: a list by position, which a derived reader takes, is not ours.
+fn object(body: &str) -> Result<Members, Undecodable> {
+    match serde_json::from_str(body) {
+        Ok(Strict(Value::Object(members))) => Ok(members),
+        _ => Err(Undecodable("not our message")),
+    }
+}
+
+fn typed<T: DeserializeOwned>(members: Members) -> Result<T, Undecodable> {
+    serde_json::from_value(Value::Object(members)).map_err(|_| Undecodable("not our message"))
+}
+
+fn text_attribute(text: &str) -> Result<MessageAttributeValue, NotConfirmed> {
+    let value = MessageAttributeValue::builder().data_type("String").string_value(text);
+    value.build().map_err(|_| NotConfirmed("attribute".to_owned()))
 }
 
 fn optional<T>(
@@ -255,12 +296,19 @@ type SystemAttributes = HashMap<SystemAttribute, MessageSystemAttributeValue>;
 pub struct SettlementQueue {
     client: Client,
     url: String,
+    stage: Option<Stage>,
 }
 
 impl SettlementQueue {
-    /// The queue at `url`.
+    /// The queue at `url`, of no stage.
     pub const fn new(client: Client, url: String) -> SettlementQueue {
-        SettlementQueue { client, url }
+        SettlementQueue { client, url, stage: None }
+    }
+
+    /// The same queue; what is sent names `stage`.
+    #[must_use]
+    pub fn of_stage(self, stage: Stage) -> SettlementQueue {
+        SettlementQueue { stage: Some(stage), ..self }
     }
 
     /// Hands the message over; `Ok` only once the queue has confirmed it.
@@ -276,7 +324,10 @@ impl SettlementQueue {
     async fn send_body(&self, body: String) -> Result<(), NotConfirmed> {
         let request = self.client.send_message().queue_url(&self.url);
         let attribute = trace_attribute(xray::current().as_ref());
-        let request = request.set_message_system_attributes(attribute);
+        let mut request = request.set_message_system_attributes(attribute);
+        if let Some(stage) = &self.stage {
+            request = request.message_attributes(STAGE, text_attribute(stage.as_str())?);
+        }
         let sent = request.message_body(body).send().await;
         sent.map(drop).map_err(|error| NotConfirmed(error.code().unwrap_or("no answer").to_owned()))
     }
@@ -295,14 +346,14 @@ impl DeadLetters {
         DeadLetters { client, url }
     }
 
-    /// Puts a message aside with the reason as its attribute `reason`.
-    pub async fn send(&self, body: &str, reason: &str) -> Result<(), NotConfirmed> {
-        let reason = MessageAttributeValue::builder()
-            .data_type("String")
-            .string_value(reason)
-            .build()
-            .map_err(|_| NotConfirmed("attribute".to_owned()))?;
-        let request = self.client.send_message().queue_url(&self.url).message_body(body);
+    /// Puts a message aside with the reason as its attribute `reason`; it stays one of its stage.
+    pub async fn send(&self, message: &SqsMessage, reason: &str) -> Result<(), NotConfirmed> {
+        let body = message.body.as_deref().unwrap_or("");
+        let reason = text_attribute(reason)?;
+        let mut request = self.client.send_message().queue_url(&self.url).message_body(body);
+        if let Some(stage) = stage_of(message) {
+            request = request.message_attributes(STAGE, text_attribute(stage)?);
+        }
         let attribute = trace_attribute(xray::current().as_ref());
         let request = request.set_message_system_attributes(attribute);
         let sent = request.message_attributes("reason", reason).send().await;
@@ -312,6 +363,8 @@ impl DeadLetters {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn message(kind: EvidenceKind) -> SettlementMessage {
@@ -382,8 +435,54 @@ mod tests {
             &good.replace(":1,", ":2,"),
             &good.replace("declined", "paid"),
             &good.replace("callback", "operator"),
+            &good.replacen('{', "{\"kind\":\"declined\",", 1),
+            &format!("{good}{good}"),
         ] {
             assert!(SettlementMessage::decode(bad).is_err(), "{bad}");
+            assert!(WorkMessage::decode(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn members_by_position_are_not_ours() {
+        let statement: Wire =
+            serde_json::from_str(&message(EvidenceKind::Declined).encode()).unwrap();
+        // Without the members that it leaves out, in the order of the type.
+        let statement = json!([
+            statement.version,
+            statement.trace_id,
+            statement.provider,
+            statement.account,
+            statement.payment_id,
+            statement.order_id,
+            statement.user_mark,
+            statement.address,
+            statement.network,
+            statement.transaction_id,
+            statement.dust,
+            statement.kind,
+            null,
+            null,
+            statement.source,
+            statement.stale,
+            statement.observed_at_ms,
+            statement.digest,
+            statement.raw,
+        ]);
+        assert!(serde_json::from_value::<Wire>(statement.clone()).is_ok());
+        let resolution = json!([1, "t-1", "0123456789ABCDEFGHJKMNPQRS"]);
+        assert!(serde_json::from_value::<ResolutionWire>(resolution.clone()).is_ok());
+        for body in [statement.to_string(), resolution.to_string()] {
+            assert_eq!(WorkMessage::decode(&body), Err(Undecodable("not our message")), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_statement_that_also_has_a_member_of_a_decision_is_a_statement() {
+        let statement = message(EvidenceKind::Declined);
+        let more =
+            statement.encode().replacen('{', r#"{"review":"0123456789ABCDEFGHJKMNPQRS","#, 1);
+        let read = WorkMessage::decode(&more);
+        assert_eq!(read, Ok(WorkMessage::Settlement(Box::new(statement))));
     }
 }

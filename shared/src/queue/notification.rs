@@ -7,7 +7,7 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::{NotConfirmed, Undecodable, trace_attribute};
+use super::{NotConfirmed, Undecodable, object, trace_attribute, typed};
 use crate::domain::{OrderId, TraceId};
 use crate::sometimes::sometimes;
 use crate::xray::{self, TraceHeader};
@@ -61,7 +61,7 @@ impl NotificationMessage {
 
     /// Reads a message body.
     pub fn decode(body: &str) -> Result<NotificationMessage, Undecodable> {
-        let wire: Wire = serde_json::from_str(body).map_err(|_| Undecodable("not our message"))?;
+        let wire: Wire = typed(object(body)?)?;
         if wire.version != VERSION {
             return Err(Undecodable("of another version"));
         }
