@@ -200,6 +200,7 @@ async fn callbacks(scene: &mut Scene) {
             &orderid=R0123456789ABCDEFGHJKMNPQR&t=1700000000";
         scene.bare("POST", path, &form, unsigned.as_bytes()).await;
         scene.bare("POST", path, &form, b"amount=1").await;
+        scene.bare("POST", path, &form, b"amount=1&amount=1").await;
         scene.bare("POST", path, &form, &[b'a'; 131_073]).await;
         scene.bare("POST", path, &[("content-type", "text/plain")], b"x").await;
     }

@@ -1874,6 +1874,62 @@ fn a_refund_of_a_statement_alone_takes_no_other_money_of_the_order_that_waits_fo
     });
 }
 
+/// More USDT than any order may be about, in minor units.
+const BEYOND: i64 = 1_000_000_000_001;
+
+#[test]
+fn more_than_any_order_may_be_about_is_credited_by_people_alone() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::CreditReceived).await;
+        let [one, two, paid_before] = [
+            order(&world, "u_1", MINOR, "k-1").await,
+            order(&world, "u_2", MINOR, "k-2").await,
+            order(&world, "u_3", MINOR, "k-3").await,
+        ];
+        arrive(&world, &paid(&world, &one, "p-1", BEYOND - 1)).await;
+        assert_eq!(balance(&world, "u_1"), (BEYOND - 1).into());
+        arrive(&world, &paid(&world, &two, "p-2", BEYOND)).await;
+        assert_eq!(stands(&world, &two).await, format!("REVIEW paid_over {BEYOND} 0 REVIEW"));
+        // A second payment, too, and money that came unannounced.
+        arrive(&world, &paid(&world, &paid_before, "p-3", MINOR)).await;
+        arrive(&world, &paid(&world, &paid_before, "p-4", BEYOND)).await;
+        assert_eq!(balance(&world, "u_3"), MINOR.into());
+        let mut whys = std::collections::BTreeSet::new();
+        for seen in reviews(&world, "operator").await {
+            whys.insert(seen["why"].as_str().unwrap().to_owned());
+            let own = credit_order(seen["orderId"].as_str().unwrap());
+            for person in ["operator", "operator2"] {
+                assert_eq!(resolve(&world, person, &seen, &own).await.status, 202);
+            }
+        }
+        assert!(whys.iter().eq(["amount_mismatch", "second_payment"]), "{whys:?}");
+        assert_eq!(balance(&world, "u_2"), BEYOND.into());
+        assert_eq!(balance(&world, "u_3"), (MINOR + BEYOND).into());
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_deposit_of_more_than_any_order_may_be_about_waits_for_people() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let mut evidence = deposited(&world).await;
+        evidence.kind = EvidenceKind::Paid(Money::new(BEYOND.into(), Currency::Usdt));
+        let trace = TraceId::parse("test").unwrap();
+        arrive(&world, &SettlementMessage { trace, evidence }).await;
+        let seen = only_review(&world).await;
+        assert_eq!((&seen["why"], balance(&world, "u_1")), (&json!("amount_mismatch"), 0));
+        let user =
+            json!({"action": "credit_user", "userId": "u_1", "merchant": "m_demo", "note": "x"});
+        for person in ["operator", "operator2"] {
+            assert_eq!(resolve(&world, person, &seen, &user).await.status, 202);
+        }
+        assert_eq!(balance(&world, "u_1"), BEYOND.into());
+        sound(&world).await;
+    });
+}
+
 /// A deposit of `u_1` as the provider's list says it, with the kind of what cannot be read, and another digest.
 fn unreadable(deposited: &Evidence, digest: u8) -> SettlementMessage {
     let evidence =

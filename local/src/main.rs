@@ -92,7 +92,8 @@ enum Command {
     /// Plays against a receiver what happens in practice, and what forgers try, and grades it.
     Exam {
         /// The receiver: http://127.0.0.1:4010/…
-        url: String,
+        #[arg(value_name = "URL")]
+        receiver: String,
         /// The secret that it knows.
         #[arg(long, default_value = DEMO_NOTIFICATION_SECRET)]
         secret: String,
@@ -123,6 +124,28 @@ enum Command {
     },
 }
 
+impl Arguments {
+    /// Where a command would go elsewhere than it was told to.
+    const fn misdirected(&self) -> Option<&'static str> {
+        use Command::{Call, Demo, Exam, Keys, Listen, Merchants, Resolve, Reviews, Users};
+        match (&self.command, self.url.is_some(), self.port.is_some()) {
+            (Some(Keys { .. } | Merchants { .. } | Users { .. }), true, _) => Some(
+                "--url leads to the API, and this command changes table and secrets: use --aws, or --aws-port \
+                 for a local stack",
+            ),
+            (Some(Keys { .. } | Merchants { .. } | Users { .. }), _, true) => Some(
+                "--port is the API's, and this command changes table and secrets: use --aws-port",
+            ),
+            (None | Some(Demo | Exam { .. } | Listen { .. }), true, _) => {
+                Some("--url goes with call, reviews and resolve")
+            }
+            (Some(Demo | Exam { .. }), _, true) => Some("--port says nothing to this command"),
+            (None | Some(Call { .. } | Reviews { .. } | Resolve { .. }), ..) => None,
+            (Some(_), false, _) => None,
+        }
+    }
+}
+
 /// Who looks or decides.
 #[derive(clap::Args)]
 struct Person {
@@ -140,6 +163,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string()),
     };
+    if let Some(why) = arguments.misdirected() {
+        return fail(why);
+    }
     let port = arguments.port.unwrap_or(9000);
     let gateway = || {
         let local = format!("http://127.0.0.1:{port}");
@@ -166,8 +192,8 @@ fn main() -> ExitCode {
             Some(Command::Listen { secrets }) => {
                 serve::listen_for_notifications(arguments.port.unwrap_or(4010), &secrets).await
             }
-            Some(Command::Exam { url, secret }) => {
-                let (table, passed) = exam::table(&exam::run(&url, &secret).await?);
+            Some(Command::Exam { receiver, secret }) => {
+                let (table, passed) = exam::table(&exam::run(&receiver, &secret).await?);
                 out::line(&table)?;
                 if passed { Ok(()) } else { Err("the receiver has failed".to_owned()) }
             }

@@ -21,6 +21,9 @@ use crate::stack;
 /// How often a change is begun again because somebody else has changed the same.
 const RACES_MAX: usize = 5;
 
+/// The longest overlap of two secrets: thirty days.
+const OVERLAP_SECS_MAX: u64 = 30 * 86_400;
+
 /// Which deployment the commands change.
 #[derive(Debug, Args)]
 pub struct Target {
@@ -47,7 +50,7 @@ pub enum Keys {
         /// Whose it is.
         #[arg(long)]
         merchant: String,
-        /// What it may do; recharge:write and recharge:read without this.
+        /// What it may do: recharge:write, recharge:read, admin; the first two without this.
         #[arg(long = "scope")]
         scopes: Vec<String>,
     },
@@ -55,8 +58,8 @@ pub enum Keys {
     Rotate {
         /// The key's name.
         key: String,
-        /// How long the old secret stays good, in seconds.
-        #[arg(long, default_value_t = 86_400)]
+        /// How long the old secret stays good, in seconds, and all before it at most; with 0 the new one alone is good.
+        #[arg(long, default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(..=OVERLAP_SECS_MAX))]
         overlap: u64,
     },
     /// Takes a key away; it stops within a minute.
@@ -78,7 +81,7 @@ pub enum Merchants {
     Set {
         /// The merchant.
         merchant: String,
-        /// Whether it may create and cancel.
+        /// Whether it is suspended: it may not create and cancel any more.
         #[arg(long)]
         suspended: Option<bool>,
         /// Who its users are: open or registered.

@@ -96,7 +96,8 @@ fn row(review: &Value) -> [String; 7] {
     }];
     let mut say = |holds: bool, what: String| about.extend(holds.then_some(what));
     say(review["takesTwo"] == true, "takes two".to_owned());
-    say(review["booked"] == true, "booked meanwhile".to_owned());
+    let is_open = ["OPEN", "PROPOSED"].contains(&of("status"));
+    say(is_open && review["booked"] == true, "booked meanwhile".to_owned());
     for earlier in review["earlierDecisions"].as_array().into_iter().flatten() {
         say(true, format!("before: {}", decided(earlier)));
     }

@@ -431,11 +431,14 @@ impl Stack {
     pub fn state(&self) -> Result<Value, String> {
         let books = books::read(self.ground.aws.database(), &self.names.table)?;
         let depth = |Depth { visible, in_flight, dead }: Depth| json!({"visible": visible, "inFlight": in_flight, "dead": dead});
-        let balances: BTreeMap<String, i128> = books
+        let balances: BTreeMap<String, Value> = books
             .balances
             .iter()
             .map(|((merchant, user, currency), held)| {
-                (format!("{merchant}/{user}/{currency}"), held.amount)
+                // As a text where no JSON number is long enough.
+                let amount = i64::try_from(held.amount)
+                    .map_or_else(|_| json!(held.amount.to_string()), |amount| json!(amount));
+                (format!("{merchant}/{user}/{currency}"), amount)
             })
             .collect();
         let violations = books.violations();

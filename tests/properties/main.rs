@@ -21,7 +21,7 @@ use recharge_shared::domain::{
     OrderId, OrderState, ParkReason, PaymentFate, Policy, Source, Step, Timestamp, TraceId, UserId,
     UserMark, apply,
 };
-use recharge_tests::rules::{after, at_the_door, sum, wrong};
+use recharge_tests::rules::{after, at_the_door, is_beyond, sum, wrong};
 
 use crate::chance::{Act, NOW, evidence, new_order, policies, said};
 
@@ -288,7 +288,8 @@ fn the_order_of_two_statements_loses_nothing() {
 #[test]
 fn a_deposit_makes_one_paid_order_of_its_owner_or_waits() {
     let owners = prop_oneof![4 => Just(Some("u_1")), 1 => Just(Some("u_2")), 1 => Just(None)];
-    check((owners, said(any::<i128>().boxed())), |(user, said)| {
+    let amounts = prop_oneof![4 => 1..2_000_000_000_000_i128, 1 => any::<i128>()];
+    check((owners, said(amounts.boxed())), |(user, said)| {
         let evidence = evidence(&new_order(1), &said);
         let merchant = MerchantId::parse("m").expect("a merchant");
         let user = user.map(|user| UserId::parse(user).expect("a user"));
@@ -302,7 +303,11 @@ fn a_deposit_makes_one_paid_order_of_its_owner_or_waits() {
             named.is_none_or(|mark| *mark == UserMark::derive(&merchant, user))
         });
         let amount = match evidence.kind {
-            EvidenceKind::Paid(money) if money.minor() > 0 && !evidence.stale => Some(money),
+            EvidenceKind::Paid(money)
+                if money.minor() > 0 && !evidence.stale && !is_beyond(money) =>
+            {
+                Some(money)
+            }
             _ => None,
         };
         match (decision, amount.filter(|_| fits)) {

@@ -1,8 +1,8 @@
 //! What a decision about an order must keep, written down once more and not read from the code that decides.
 
 use recharge_shared::domain::{
-    Decision, Entry, Evidence, EvidenceKind, Order, OrderId, OrderState, ParkReason, PaymentFate,
-    Source, UserMark,
+    Currency, Decision, Entry, Evidence, EvidenceKind, Money, Order, OrderId, OrderState,
+    ParkReason, PaymentFate, Source, UserMark,
 };
 
 use OrderState::{Cancelled, Created, Expired, Failed, Pending, Review, Success};
@@ -96,6 +96,7 @@ pub fn wrong(before: &Order, evidence: &Evidence, decision: &Decision) -> Vec<St
             let by_hand = evidence.source == Source::Operator && before.state == Review;
             let wanted = if by_hand { waiting } else { held.saturating_add(paid) };
             must(order.credited.minor() == wanted, "credited is what arrived");
+            must(may_credit(evidence, order.credited), "the largest amounts are for a person");
         }
         Decision::Part { order, entry } => {
             must(order.state == Pending, "a part leaves the order open");
@@ -120,6 +121,7 @@ pub fn wrong(before: &Order, evidence: &Evidence, decision: &Decision) -> Vec<St
             must(balanced(entry), "legs sum to zero");
             let same = entry.amount().minor() == paid && order.credited.minor() == paid;
             must(same && order.received == order.credited, "credited is what arrived");
+            must(may_credit(evidence, order.credited), "the largest amounts are for a person");
             must(
                 noted.as_ref().is_none_or(|order| stays(before, order)),
                 "a note changes no state",
@@ -160,6 +162,17 @@ fn parked(
         );
         must(rests, "SUCCESS never changes");
     }
+}
+
+/// More than a million USDT, or a thousand million minor units of another currency, is more than any order may be about.
+pub fn is_beyond(money: Money) -> bool {
+    let most = if money.currency() == Currency::Usdt { 1_000_000_000_000 } else { 1_000_000_000 };
+    money.minor() > most
+}
+
+/// What is more than that no rule credits.
+fn may_credit(evidence: &Evidence, credited: Money) -> bool {
+    evidence.source == Source::Operator || !is_beyond(credited)
 }
 
 /// The order that the evidence was about, afterwards, if it changes.

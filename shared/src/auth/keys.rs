@@ -136,7 +136,8 @@ pub fn create(
     Ok(())
 }
 
-/// Gives a key a new secret; the one it had stays good until `until_secs`, Unix seconds.
+/// Gives a key a new secret; the one it had stays good until `until_secs`, Unix seconds, and none of those before it any
+/// longer: a rotation that overlaps not at all ends them all.
 pub fn rotate(
     document: &mut ClientKeysDocument,
     key_id: &str,
@@ -146,9 +147,10 @@ pub fn rotate(
     check_secret(&secret)?;
     let key = document.get_mut(key_id).ok_or(KeyError::Unknown)?;
     let mut former = key.former.take().unwrap_or_default();
-    former.retain(|former| now_secs < former.until);
     let secret = std::mem::replace(&mut key.secret, secret);
     former.insert(0, FormerSecret { secret, until: until_secs });
+    former.iter_mut().for_each(|former| former.until = former.until.min(until_secs));
+    former.retain(|former| now_secs < former.until);
     former.truncate(FORMER_MAX);
     key.former = Some(former);
     Ok(())
@@ -194,6 +196,11 @@ mod tests {
             rotate(&mut document, "k", SECOND.to_owned(), (300, 400)).unwrap();
         }
         assert_eq!(document["k"].secrets(300, old).len(), 1 + FORMER_MAX);
+        rotate(&mut document, "k", FIRST.to_owned(), (300, 350)).unwrap();
+        assert_eq!(document["k"].secrets(349, old).len(), 1 + FORMER_MAX);
+        assert_eq!(document["k"].secrets(350, old), [FIRST], "none longer than the last one");
+        rotate(&mut document, "k", SECOND.to_owned(), (300, 300)).unwrap();
+        assert_eq!(document["k"].secrets(300, old), [SECOND]);
     }
 
     #[test]

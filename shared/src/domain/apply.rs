@@ -36,7 +36,7 @@ pub enum ParkReason {
     SecondPayment,
     /// The order waits for a person; so does this.
     UnderReview,
-    /// Less or more than the order's amount, and the policy wants a person.
+    /// Less or more than the order's amount, and the policy wants a person; or more than any order may be about.
     AmountMismatch,
     /// The order has more payments than it can name.
     TooMany,
@@ -214,6 +214,9 @@ pub fn deposit(
             Decision::Park(ParkReason::NothingReceived)
         }
         EvidenceKind::Paid(_) if evidence.stale => Decision::Park(ParkReason::Stale),
+        EvidenceKind::Paid(received) if is_beyond(received) => {
+            Decision::Park(ParkReason::AmountMismatch)
+        }
         EvidenceKind::Paid(received) => {
             make((merchant, user), evidence, received, birth, (None, None))
         }
@@ -321,7 +324,9 @@ fn paid(
         return Decision::AlreadyDone;
     }
     match order.state {
-        OrderState::Success if policy.second_payment == Disposal::Credit => {
+        OrderState::Success
+            if policy.second_payment == Disposal::Credit && (by_hand || !is_beyond(received)) =>
+        {
             elsewhere(order, evidence, received, now)
         }
         OrderState::Success => note(order, evidence, received, ParkReason::SecondPayment),
@@ -351,6 +356,11 @@ pub fn contradicts(order: &Order, known: &Payment, evidence: &Evidence) -> bool 
 pub fn are_two_transactions((one, other): (Option<&str>, Option<&str>)) -> bool {
     let bare = |id: &str| id.strip_prefix("0x").unwrap_or(id).to_ascii_lowercase();
     matches!((one, other), (Some(one), Some(other)) if bare(one) != bare(other))
+}
+
+/// Whether it is more than any order may be about: no rule credits that, a person does.
+fn is_beyond(money: Money) -> bool {
+    money.minor() > money.currency().order_max_minor()
 }
 
 /// What the sum of all payments so far comes to.
@@ -414,7 +424,12 @@ fn first_or_next(
         },
         _ => policy,
     };
-    let verdict = verdict(order, total, policy, late);
+    let verdict = match verdict(order, total, policy, late) {
+        Verdict::Credit if is_beyond(total) && evidence.source != Source::Operator => {
+            Verdict::Hold(ParkReason::AmountMismatch)
+        }
+        verdict => verdict,
+    };
     let (event, fate) = match verdict {
         Verdict::Credit => (OrderEvent::Settle, PaymentFate::Credited),
         Verdict::Wait => (OrderEvent::Partial, PaymentFate::Held),

@@ -42,7 +42,7 @@ impl Currency {
         }
     }
 
-    /// The largest amount one order may have, in minor units.
+    /// The largest amount one order may have, in minor units; more is never credited without a person.
     pub const fn order_max_minor(self) -> i128 {
         match self {
             Currency::Usdt => 1_000_000_000_000,

@@ -14,8 +14,24 @@ pub const URL_BYTES_MAX: usize = 2_048;
 const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
-/// Names that never lead to the public internet, with all below them (RFC 6761, 6762, 7686, 8375).
-const PRIVATE_TOPS: [&str; 6] = ["localhost", "local", "internal", "localdomain", "arpa", "onion"];
+/// Names that never lead to the public internet, with all below them (RFC 6761, 6762, 7686, 8375), and those that are
+/// used inside of networks and delegated to nobody (RFC 6762, appendix G; the names of Kubernetes).
+const PRIVATE_TOPS: [&str; 14] = [
+    "localhost",
+    "local",
+    "internal",
+    "localdomain",
+    "arpa",
+    "onion",
+    "intranet",
+    "private",
+    "corp",
+    "home",
+    "lan",
+    "mail",
+    "svc",
+    "cluster",
+];
 
 /// What the operator allows beyond the fixed rules. The default allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,6 +150,11 @@ impl Destination {
             return Err(UrlRefusal::Port);
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        // Encoded or not, a line's end has no business in a request's first line.
+        let lowered = target.to_ascii_lowercase();
+        if ["%00", "%0a", "%0d"].iter().any(|control| lowered.contains(control)) {
+            return Err(UrlRefusal::Path);
+        }
         let target = target.parse().map_err(|_| UrlRefusal::Path)?;
         Ok(Destination { https, host, port, target })
     }
@@ -149,6 +170,11 @@ impl Destination {
             Host::Name(name) => name.clone(),
             Host::Loopback(ip) => ip.to_string(),
         }
+    }
+
+    /// Whether it is on this machine, where that is allowed.
+    pub const fn is_loopback(&self) -> bool {
+        matches!(self.host, Host::Loopback(_))
     }
 
     /// The port, written or not.

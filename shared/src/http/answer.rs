@@ -1,5 +1,7 @@
 //! Turning outcomes into responses: JSON, the error form, the trace id on everything.
 
+use std::borrow::Cow;
+
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::{Value, json};
@@ -155,12 +157,14 @@ pub fn render(trace: &TraceId, outcome: Result<Answer, ApiError>) -> Response<Bo
 }
 
 fn problem(trace: &TraceId, error: &ApiError) -> Problem {
-    let detail =
-        |(field, issue): &(&'static str, String)| ProblemDetail { field, issue: issue.clone() };
+    let detail = |(field, issue): &(Cow<'_, str>, String)| ProblemDetail {
+        field: field.to_string(),
+        issue: issue.clone(),
+    };
     Problem {
         error_code: error.code.as_str(),
         message: error.message.clone(),
-        details: error.field.iter().map(detail).collect(),
+        details: error.field.as_deref().into_iter().map(detail).collect(),
         trace_id: trace.as_str().to_owned(),
     }
 }

@@ -372,7 +372,7 @@ pub struct Review {
     /// What was decided.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub decision: Option<Decision>,
-    /// What was decided before that, oldest first: the last 20 decisions in whose place another one came.
+    /// The last 20 decisions that were replaced.
     pub earlier_decisions: Vec<Decision>,
     /// Why a decision could not be carried out; the review is open again.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
@@ -412,8 +412,8 @@ pub struct Decision {
     /// The key of whoever has agreed; `null` before, and where one person is enough.
     #[cfg_attr(feature = "openapi", schema(required, example = json!(null)))]
     pub second: Option<String>,
-    /// Only of an earlier decision: why it was not carried out, or why the review was opened again after it.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false, nullable = false, example = "two have to decide"))]
+    /// Of an earlier decision: why it was not carried out.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false, nullable = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
 }
@@ -572,7 +572,7 @@ pub struct Problem {
 pub struct ProblemDetail {
     /// Its name.
     #[cfg_attr(feature = "openapi", schema(example = "userId"))]
-    pub field: &'static str,
+    pub field: String,
     /// What is wrong with it; completes the sentence that starts with its name.
     #[cfg_attr(feature = "openapi", schema(example = "is required"))]
     pub issue: String,

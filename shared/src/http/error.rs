@@ -1,6 +1,8 @@
 //! Errors as clients see them: a closed list of codes, one status each. What went wrong inside stays
 //! in the log.
 
+use std::borrow::Cow;
+
 use crate::providers::Refusal;
 use crate::queue::NotConfirmed;
 use crate::secrets::Unavailable;
@@ -124,7 +126,7 @@ pub struct ApiError {
     /// A sentence for the client's engineer.
     pub message: String,
     /// The member at fault and what is wrong with it.
-    pub field: Option<(&'static str, String)>,
+    pub field: Option<Box<(Cow<'static, str>, String)>>,
     /// Verbs that the route knows, for 405.
     pub allow: Option<&'static str>,
     /// Whole seconds after which to come again, for 429 and 503.
@@ -141,10 +143,27 @@ impl ApiError {
     }
 
     /// 400 for one member: `issue` completes the sentence that starts with its name.
-    pub fn field(name: &'static str, issue: impl Into<String>) -> ApiError {
-        let issue = issue.into();
+    pub fn field(name: impl Into<Cow<'static, str>>, issue: impl Into<String>) -> ApiError {
+        let (name, issue) = (name.into(), issue.into());
         let error = ApiError::new(ErrorCode::InvalidArgument, format!("{name} {issue}"));
-        ApiError { field: Some((name, issue)), ..error }
+        ApiError { field: Some(Box::new((name, issue))), ..error }
+    }
+
+    /// 400 for a member or parameter that there is not. It is named if it looks like one: nothing else that was sent is
+    /// repeated.
+    pub fn unknown(name: &str, what: &str, known: &[&str]) -> ApiError {
+        let known = known.join(", ");
+        let like_one = (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        match like_one {
+            true => {
+                ApiError::field(name.to_owned(), format!("is no {what}; known ones are {known}"))
+            }
+            false => {
+                let message = format!("unknown {what}; known ones are {known}");
+                ApiError::new(ErrorCode::InvalidArgument, message)
+            }
+        }
     }
 
     /// 404, the same for unknown and for somebody else's.

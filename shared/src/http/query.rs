@@ -6,7 +6,7 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use lambda_http::Request;
 
 use super::cursor;
-use super::error::{ApiError, ErrorCode};
+use super::error::ApiError;
 use crate::app::list_orders::read_position;
 use crate::domain::{MerchantId, OrderReference, OrderState, Timestamp, UserId};
 use crate::store::{LedgerPage, OrderPosition, ReviewPage};
@@ -66,9 +66,8 @@ impl ListOrders {
         let mut scope = vec!["orders".to_owned(), merchant.as_str().to_owned()];
         scope.extend(filters.iter().map(|filter| filter.unwrap_or("").to_owned()));
         let states = OrderState::ALL.map(OrderState::as_str).join(", ");
-        let time = "must be an RFC 3339 time like 2026-01-31T23:59:59Z";
-        let from = given.parsed("from", parse_time, time)?;
-        let to = given.parsed("to", parse_time, time)?;
+        let from = given.parsed("from", parse_time, TIME)?;
+        let to = given.parsed("to", parse_time, TIME)?;
         let position = |text: &str| {
             let in_range =
                 |at| at >= from.unwrap_or(Timestamp::EPOCH) && to.is_none_or(|to| at < to);
@@ -182,8 +181,7 @@ impl Parameters {
         let query = request.uri().query().unwrap_or("");
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(known) = names.iter().copied().find(|known| *known == name) else {
-                let message = format!("unknown parameter; known ones are {}", names.join(", "));
-                return Err(ApiError::new(ErrorCode::InvalidArgument, message));
+                return Err(ApiError::unknown(&name, "parameter", names));
             };
             if found.insert(name.into_owned(), (known, value.into_owned())).is_some() {
                 return Err(ApiError::field(known, "appears twice"));
@@ -203,7 +201,7 @@ impl Parameters {
         issue: &str,
     ) -> Result<Option<T>, ApiError> {
         let Some((name, value)) = self.0.get(name) else { return Ok(None) };
-        parse(value).map(Some).ok_or_else(|| ApiError::field(name, issue))
+        parse(value).map(Some).ok_or_else(|| ApiError::field(*name, issue))
     }
 
     fn limit(&self) -> Result<i32, ApiError> {
@@ -226,6 +224,10 @@ impl Parameters {
         self.parsed(name, open, "was not given out for this list")
     }
 }
+
+/// What is wrong with a time that [`parse_time`] does not take.
+pub(super) const TIME: &str =
+    "must be an RFC 3339 time from 1970 to 2286, like 2026-01-31T23:59:59Z";
 
 pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
     let time = DateTime::from_str(text, Format::DateTimeWithOffset).ok()?;
@@ -276,9 +278,9 @@ mod tests {
             ("limit=1&limit=2", "limit"),
         ] {
             let error = read(query).expect_err(query);
-            assert_eq!(error.field.map(|(name, _)| name), Some(field), "{query}");
+            assert_eq!(error.field.unwrap().0, field, "{query}");
         }
-        assert_eq!(read("user=u_1").unwrap_err().code, ErrorCode::InvalidArgument);
+        assert_eq!(read("user=u_1").unwrap_err().field.unwrap().0, "user");
     }
 
     #[test]
@@ -319,7 +321,7 @@ mod tests {
         }
         for position in ["", "1", "1#", "1#R1", "#", ORDER] {
             let refused = with("limit=5", position).unwrap_err();
-            assert_eq!(refused.field.map(|(name, _)| name), Some("cursor"), "{position}");
+            assert_eq!(refused.field.unwrap().0, "cursor", "{position}");
         }
     }
 

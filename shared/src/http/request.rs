@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lambda_http::Request;
+use lambda_http::request::RequestContext;
+use lambda_http::{Request, RequestExt};
 use serde_json::{Map, Value};
 
 use super::answer::invocation_of;
@@ -14,7 +15,7 @@ use crate::domain::{
     Action, CreateOrder, Currency, IdempotencyKey, MerchantId, Money, OrderId, OrderReference,
     ProviderName, UserId,
 };
-use crate::egress::{Destination, Rules};
+use crate::egress::{Destination, Rules, UrlRefusal};
 use crate::json::Strict;
 
 /// The longest body of a client's request, whether or not it is looked at.
@@ -94,7 +95,7 @@ pub fn create_order(
             OrderReference::parse,
             "must be 1 to 64 of [A-Za-z0-9._-]",
         )?,
-        callback_url: callback_url(&members, rules)?,
+        callback_url: callback_url(request, &members, rules)?,
         expires_in: expires_in(&members)?,
         metadata: metadata(&members)?,
     };
@@ -123,7 +124,9 @@ pub fn resolution(
     let issue = format!("must be one of {}", Action::WORDS.join(", "));
     let action = required(&members, "action", known, &issue)?;
     let note = |text: &str| {
-        let good = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        let good = (1..=200).contains(&text.chars().count())
+            && !text.trim().is_empty()
+            && !text.chars().any(char::is_control);
         good.then(|| text.to_owned())
     };
     let note = required(&members, "note", note, "must be 1 to 200 printable characters")?;
@@ -168,7 +171,7 @@ pub struct Resend {
 impl Resend {
     /// Reads `POST /events/resend` of `merchant`.
     pub fn read(request: &Request, merchant: &MerchantId) -> Result<Resend, ApiError> {
-        const TIME: &str = "must be an RFC 3339 time like 2026-01-31T23:59:59Z";
+        const TIME: &str = query::TIME;
         let members = members(request, &["from", "to", "state", "cursor"])?;
         let from = required(&members, "from", query::parse_time, TIME)?;
         let to = required(&members, "to", query::parse_time, TIME)?;
@@ -200,10 +203,7 @@ pub fn no_members(request: &Request) -> Result<(), ApiError> {
 /// The members of the body, which is one JSON object with no others than `known`.
 fn members(request: &Request, known: &[&str]) -> Result<Map<String, Value>, ApiError> {
     let body = body(request, CREATE_BYTES_MAX)?;
-    let named = header(request, "content-type");
-    let is_unreadable = named.is_none() && request.headers().contains_key("content-type");
-    let essence = named.unwrap_or("application/json").split(';').next().unwrap_or("").trim();
-    if is_unreadable || !essence.eq_ignore_ascii_case("application/json") {
+    if !body.is_empty() && !header(request, "content-type").is_some_and(is_json) {
         let message = "send the body as application/json";
         return Err(ApiError::new(ErrorCode::UnsupportedMediaType, message));
     }
@@ -217,13 +217,23 @@ fn members(request: &Request, known: &[&str]) -> Result<Map<String, Value>, ApiE
             )));
         }
     };
-    if members.keys().all(|name| known.contains(&name.as_str())) {
-        return Ok(members);
+    let unknown = members.keys().find(|name| !known.contains(&name.as_str()));
+    match (unknown, known) {
+        (None, _) => Ok(members),
+        (Some(_), []) => Err(malformed("this request has no members")),
+        (Some(name), known) => Err(ApiError::unknown(name, "member", known)),
     }
-    Err(malformed(match known {
-        [] => "this request has no members".to_owned(),
-        known => format!("unknown member; known ones are {}", known.join(", ")),
-    }))
+}
+
+/// Whether a content type says JSON in UTF-8, which no page of another site can make a browser send without asking.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or("");
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+            !name.trim().eq_ignore_ascii_case("charset")
+                || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
 }
 
 fn malformed(message: impl Into<String>) -> ApiError {
@@ -323,18 +333,38 @@ fn metadata(members: &Map<String, Value>) -> Result<BTreeMap<String, String>, Ap
     entries.iter().map(member).collect()
 }
 
-fn callback_url(members: &Map<String, Value>, rules: &Rules) -> Result<Option<String>, ApiError> {
+fn callback_url(
+    request: &Request,
+    members: &Map<String, Value>,
+    rules: &Rules,
+) -> Result<Option<String>, ApiError> {
     let parse = |text: &str| Some(text.to_owned());
     let Some(text) = optional(members, "callbackUrl", parse, "must be a string")? else {
         return Ok(None);
     };
     let refusal = match Destination::parse(&text, rules) {
+        Ok(destination) if is_this_api(request, &destination) => UrlRefusal::OwnHost,
         Ok(_) => return Ok(Some(text)),
         Err(refusal) => refusal,
     };
     let mut error = ApiError::field("callbackUrl", refusal.reason());
     error.code = ErrorCode::CallbackUrlNotAllowed;
     Err(error)
+}
+
+/// Whether it is the API that the request came to, by the name that was called or by the gateway's own: nobody has to
+/// have said so before.
+fn is_this_api(request: &Request, destination: &Destination) -> bool {
+    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
+        return false;
+    };
+    let host = destination.host();
+    let called = context.domain_name.as_deref();
+    let called = called.is_some_and(|called| called.eq_ignore_ascii_case(&host));
+    let api = context.apiid.as_deref().filter(|api| !api.is_empty());
+    let own = api.and_then(|api| host.strip_prefix(&api.to_ascii_lowercase()));
+    (called && !destination.is_loopback())
+        || own.is_some_and(|rest| rest.starts_with(".execute-api."))
 }
 
 #[cfg(test)]
@@ -344,6 +374,7 @@ mod tests {
     fn parse(body: &str) -> Result<(IdempotencyKey, CreateOrder), ApiError> {
         let mut request = Request::new(body.to_owned().into());
         request.headers_mut().insert("idempotency-key", "k-1".parse().unwrap());
+        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
         create_order(&request, &Rules::default())
     }
 
@@ -357,7 +388,7 @@ mod tests {
     #[track_caller]
     fn check(name: &'static str, value: Value) {
         let error = patched(name, value.clone()).expect_err("must be refused");
-        assert_eq!(error.field.map(|(field, _)| field), Some(name), "{value}");
+        assert_eq!(error.field.unwrap().0, name, "{value}");
     }
 
     #[test]
@@ -403,6 +434,81 @@ mod tests {
         }
         assert!(patched("Amount", 1.into()).is_err());
         assert!(patched("status", "SUCCESS".into()).is_err());
+    }
+
+    #[test]
+    fn a_member_that_there_is_not_is_named_if_it_looks_like_one() {
+        for name in ["foo", "user_id", "X-1.a"] {
+            check(name, 1.into());
+        }
+        for name in ["", "a b", "\u{430}", "<x>", &"x".repeat(65)] {
+            let error = patched(name, 1.into()).expect_err(name);
+            assert_eq!((error.field, error.message.contains("userId")), (None, true), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_body_says_that_it_is_json() {
+        let read = |content_type: Option<&str>| {
+            let body = r#"{"userId":"u_1","amount":1,"currency":"USDT","idempotencyKey":"k"}"#;
+            let mut request = Request::new(body.into());
+            if let Some(content_type) = content_type {
+                request.headers_mut().insert("content-type", content_type.parse().unwrap());
+            }
+            create_order(&request, &Rules::default()).map_err(|error| error.code)
+        };
+        for good in [
+            "application/json",
+            "Application/JSON;charset=utf-8",
+            r#"application/json; charset="UTF-8""#,
+            "application/json; profile=x",
+        ] {
+            assert!(read(Some(good)).is_ok(), "{good}");
+        }
+        for bad in [
+            None,
+            Some(""),
+            Some("text/plain"),
+            Some("application/x-www-form-urlencoded"),
+            Some("application/json; charset=utf-16"),
+            Some("application/jsonp"),
+            Some("text/plain; application/json"),
+        ] {
+            assert_eq!(read(bad).expect_err("refused"), ErrorCode::UnsupportedMediaType, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn notifications_do_not_go_to_the_api_that_was_called() {
+        let read = |url: &str| {
+            let context = serde_json::json!({
+                "apiId": "a1b2c3", "domainName": "Pay.Shop.example", "http": {"method": "POST"},
+            });
+            let context = RequestContext::ApiGatewayV2(serde_json::from_value(context).unwrap());
+            let body = serde_json::json!({
+                "userId": "u_1", "amount": 1, "currency": "USDT", "callbackUrl": url,
+            });
+            let mut request = Request::new(body.to_string().into()).with_request_context(context);
+            request.headers_mut().insert("idempotency-key", "k-1".parse().unwrap());
+            request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            create_order(&request, &Rules::default()).map_err(|error| error.code)
+        };
+        for own in [
+            "https://pay.shop.example/recharges",
+            "https://PAY.shop.example",
+            "https://a1b2c3.execute-api.us-east-1.amazonaws.com/x",
+            "https://A1B2C3.Execute-Api.eu-west-1.amazonaws.com",
+        ] {
+            assert_eq!(read(own).expect_err(own), ErrorCode::CallbackUrlNotAllowed);
+        }
+        for other in [
+            "https://shop.example/",
+            "https://hooks.pay.shop.example/",
+            "https://a1b2c3d.execute-api.us-east-1.amazonaws.com/x",
+            "https://a1b2c3.example/",
+        ] {
+            assert!(read(other).is_ok(), "{other}");
+        }
     }
 
     #[test]

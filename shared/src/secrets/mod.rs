@@ -206,12 +206,15 @@ const WHSEC_BYTES_MIN: usize = 16;
 /// The bytes of a secret of the form `whsec_…`, as Standard Webhooks writes them: in base64. `None` when it
 /// says too little.
 pub(crate) fn whsec(encoded: &str) -> Option<Vec<u8>> {
-    base64::decode(encoded).ok().filter(|bytes| bytes.len() >= WHSEC_BYTES_MIN)
+    // Zeros are what an empty key is padded with.
+    let says_something = |bytes: &Vec<u8>| bytes.iter().any(|byte| *byte != 0);
+    let bytes = base64::decode(encoded).ok().filter(says_something);
+    bytes.filter(|bytes| bytes.len() >= WHSEC_BYTES_MIN)
 }
 
-/// Whether a secret is none: anybody can guess white space.
+/// Whether a secret is none: anybody can guess white space and what is not seen.
 pub(crate) fn is_blank(secret: &str) -> bool {
-    secret.trim().is_empty()
+    !secret.chars().any(|c| c.is_ascii_graphic() || c.is_alphanumeric())
 }
 
 /// What could not protect anything counts as missing.

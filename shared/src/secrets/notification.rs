@@ -42,7 +42,7 @@ impl NotificationKeys {
             let mac = mac.chain_update(format!("{id}.{timestamp_secs}.{body}"));
             Some(format!("v1,{}", base64::encode(mac.finalize().into_bytes())))
         };
-        let signatures: Vec<String> = self.secrets.iter().take(2).filter_map(one).collect();
+        let signatures: Vec<String> = self.secrets.iter().filter_map(one).take(2).collect();
         (!signatures.is_empty()).then(|| signatures.join(" "))
     }
 }

@@ -30,6 +30,7 @@ use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::domain::Mode;
 use recharge_shared::egress::Rules;
 use recharge_shared::metrics::Metrics;
+use recharge_shared::metrics::Stage;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
@@ -146,6 +147,8 @@ impl Bench {
             .env("AWS_SESSION_TOKEN", AWS_SESSION)
             .env("AWS_ENDPOINT_URL", &self.aws_url)
             .envs(&function.environment)
+            // What the functions in this process say of theirs.
+            .env("STAGE", Stage::default().as_str())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -89,12 +89,18 @@ fn each_refusal_is_named() {
         ("https://router.home.arpa/", PrivateName),
         ("https://1.0.0.127.in-addr.arpa/", PrivateName),
         ("https://a.onion/", PrivateName),
+        ("https://router.lan/", PrivateName),
+        ("https://wiki.corp/", PrivateName),
+        ("https://kubernetes.default.svc/", PrivateName),
         ("https://api.recharge.example/", OwnHost),
         ("https://API.Recharge.example:8443/x", OwnHost),
         ("https://v1.api.recharge.example/", OwnHost),
         ("https://recharge-pay.example/", OwnHost),
         ("https://a.example/`", Path),
         ("https://a.example/<x>", Path),
+        ("https://a.example/%0d%0aX:1", Path),
+        ("https://a.example/x?y=%0A", Path),
+        ("https://a.example/%00", Path),
     ] {
         check(url, refusal);
     }

@@ -158,7 +158,7 @@ word!(
              - `wrong_account`, `wrong_user`, `wrong_currency`: the order's is another.\n\
              - `nothing_received`: nothing, or less than nothing, has arrived.\n\
              - `amount_conflict`: the same payment, now with another amount, transaction or address.\n\
-             - `amount_mismatch`: less or more than was asked for, and the rules want a person.\n\
+             - `amount_mismatch`: less or more than was asked for, and the rules want a person; or above every limit.\n\
              - `second_payment`, `late`: another payment, or one after the end, and the rules want a person.\n\
              - `under_review`: the order waits for a person; so does this.\n\
              - `incomplete`: a part has come, and the rest will not.\n\

@@ -22,6 +22,10 @@ const PAGES_MAX: u32 = 200;
 /// So many unreadable records are put aside by themselves, without a readable one beside them.
 const UNREADABLE_MAX: usize = 3;
 
+/// Bytes of one reading that are kept, some forty thousand records: a list that says more would take the poller's memory
+/// from all other providers.
+const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// What became of one reading.
 enum Reading {
     /// Everything that is listed.
@@ -109,7 +113,7 @@ impl PayProtocol {
         begun: (Timestamp, Instant),
     ) -> Reading {
         let mut listed = Listed::default();
-        let mut count = None;
+        let (mut count, mut kept_bytes) = (None, 0);
         let mut same: BTreeMap<String, usize> = BTreeMap::new();
         for number in 1..=PAGES_MAX {
             let page = match self.page(window, number, begun).await {
@@ -124,6 +128,8 @@ impl PayProtocol {
                 let record = match record {
                     Ok(record) => record,
                     Err(bad) => {
+                        // Once more as the key of `same`.
+                        kept_bytes += 2 * bad.text.len();
                         let times = same.entry(bad.text.clone()).or_default();
                         listed.unreadable.insert(bad.payment_id(*times), bad.text);
                         *times += 1;
@@ -137,9 +143,13 @@ impl PayProtocol {
                     let why = format!("recharge {id} is listed twice, differently");
                     return Reading::Failed(Answer::Unknown(why));
                 }
+                kept_bytes += record.bytes();
                 listed.records.insert(id, record);
             }
             let found = listed.len();
+            if kept_bytes > KEPT_BYTES_MAX {
+                return Reading::Failed(Answer::Unknown("the list is too large".to_owned()));
+            }
             if found == page.count {
                 return Reading::Complete(listed);
             }

@@ -98,6 +98,13 @@ fn optional_text(
 }
 
 impl Record {
+    /// How much memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let optional = [&self.hash, &self.sender, &self.created, &self.confirmed];
+        let optional: usize = optional.into_iter().flatten().map(String::len).sum();
+        size_of::<Record>() + self.uuid.len() + self.address.len() + optional
+    }
+
     pub(super) const fn status(&self) -> Status {
         match self.status {
             0 => Status::Success,

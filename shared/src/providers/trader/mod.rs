@@ -328,13 +328,16 @@ impl Provider for Trader {
     async fn verify(&self, callback: RawCallback<'_>) -> Result<Evidence, Refusal> {
         let RawCallback { body, received_at, .. } = callback;
         let mut fields = callback::decode(callback.content_type()?, body).await?;
-        let notice = callback::read(&self.settings, &fields)?;
+        let notice = callback::read(&self.settings, &fields);
         let signature = fields.remove(SIGN).unwrap_or_default();
         let fits = |key: &str| verify(&self.settings.signing, &fields, key, &signature);
         let believed = self.keys.any(received_at, fits).await;
         if !believed.map_err(|_| Refusal::KeysUnavailable)? {
-            return Err(of_order(&notice.order_id)(Refusal::Signature));
+            // What else is wrong with it is not for whoever cannot sign.
+            let order = notice.ok().map(|notice| notice.order_id);
+            return Err(order.map_or(Refusal::Signature, |id| of_order(&id)(Refusal::Signature)));
         }
+        let notice = notice?;
         let stale = self.is_stale(notice.signed_at_secs, received_at);
         let stale = stale.map_err(of_order(&notice.order_id))?;
         let scale = self.settings.callback_amount_scale;

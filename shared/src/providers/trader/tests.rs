@@ -192,6 +192,13 @@ async fn another_field_set_or_grammar_is_refused_although_it_is_signed() {
         let form = callback(KEY, set(name, value));
         assert!(matches!(verify_form(&form).await, Err(Refusal::Malformed(_))), "{name}={value}");
     }
+    for (name, value) in [("appid", "EVIL"), ("orderid", "x"), ("amount", "1.5"), ("extra", "1")] {
+        let forged = callback("another key", set(name, value));
+        assert_eq!(verify_form(&forged).await, Err(Refusal::Signature), "{name}={value}");
+    }
+    for nothing in ["", "amount=1", "sign=00"] {
+        assert_eq!(verify_form(nothing).await, Err(Refusal::Signature), "{nothing}");
+    }
     let twice = format!("{}&amount=300000", callback(KEY, |_| {}));
     assert!(matches!(verify_form(&twice).await, Err(Refusal::Malformed(_))));
     let json = r#"{"amount":"1","amount":"1"}"#;

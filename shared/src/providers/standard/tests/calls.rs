@@ -143,7 +143,20 @@ async fn a_secret_that_protects_nothing_is_none() {
     let now = Timestamp::from_secs(NOW);
     let body = event(|_| {});
     // The last one says fifteen bytes.
-    for blank in ["", " ", " \t\r\n", "\u{a0}", "whsec_", "whsec_ ", "whsec_MDEyMzQ1Njc4OTAxMjM0"] {
+    for blank in [
+        "",
+        " ",
+        " \t\r\n",
+        "\u{a0}",
+        "\0",
+        "\0\0",
+        "\u{feff}",
+        "\u{200b}",
+        "whsec_AAAAAAAAAAAAAAAAAAAAAA==",
+        "whsec_",
+        "whsec_ ",
+        "whsec_MDEyMzQ1Njc4OTAxMjM0",
+    ] {
         let adapter = with_key(blank, &paid(|_| {}));
         let signed = format!("v1,{}", signature(blank, "evt_1", "1700000000", &body));
         let headers = headers("evt_1", "1700000000", &signed);
