@@ -629,11 +629,20 @@ async fn cautious() -> World {
 
 /// The same, with another way to the trader.
 async fn cautious_by(outbound: impl FnOnce(&SimTrader) -> Arc<dyn Outbound>) -> World {
+    let policy = json!({"amount": "credit_received", "confirm_from": 5_000_000});
+    with_rules(&policy, outbound).await
+}
+
+/// A bundle whose providers have these money rules.
+async fn with_rules(
+    policy: &Value,
+    outbound: impl FnOnce(&SimTrader) -> Arc<dyn Outbound>,
+) -> World {
     let urls = ("http://trader.invalid", "https://recharge.invalid/recharges/callback/trader");
     let settings = provider_settings(urls, "http://payprotocol.invalid");
     let mut settings: Value = serde_json::from_str(&settings).unwrap();
     for name in ["trader", PAYPROTOCOL] {
-        settings[name]["policy"] = json!({"amount": "credit_received", "confirm_from": 5_000_000});
+        settings[name]["policy"] = policy.clone();
     }
     let keys = json!({"trader": {"key": TRADER_KEY},
         PAYPROTOCOL: {"key": "pp-test-secret-0123456789abcdef"}});
@@ -676,25 +685,28 @@ fn a_large_payment_that_the_provider_says_is_another_users_is_for_a_person() {
 
 #[test]
 fn a_validly_signed_lie_above_the_threshold_is_never_credited() {
-    simulate(1, async || {
-        let world = cautious().await;
-        // Nobody has paid, but somebody has our keys.
-        let order = order(&world, "u_1", MINOR, "k-1").await;
-        arrive(&world, &paid(&world, &order, &order, MINOR)).await;
-        assert_eq!(
-            (balance(&world, "u_1"), &only_review(&world).await["why"]),
-            (0, &json!("unconfirmed"))
-        );
-        world.let_pass(3).await;
-        assert_eq!(world.order(&order).await["status"], "PENDING");
-        // The payer pays: what the provider itself says is credited, and the lie is of no use.
-        let callback = world.pay(&order, None);
-        world.deliver(&callback).await;
-        world.settle().await;
-        assert_eq!(balance(&world, "u_1"), MINOR.into());
-        assert_eq!(only_review(&world).await["booked"], true);
-        sound(&world).await;
-    });
+    // Also where the lie would leave the order to a person, who could credit nothing else then.
+    for lie in [MINOR, BEYOND] {
+        simulate(1, async || {
+            let world = cautious().await;
+            // Nobody has paid, but somebody has our keys.
+            let order = order(&world, "u_1", MINOR, "k-1").await;
+            arrive(&world, &paid(&world, &order, &order, lie)).await;
+            assert_eq!(
+                (balance(&world, "u_1"), &only_review(&world).await["why"]),
+                (0, &json!("unconfirmed"))
+            );
+            world.let_pass(3).await;
+            assert_eq!(world.order(&order).await["status"], "PENDING");
+            // The payer pays: what the provider itself says is credited, and the lie is of no use.
+            let callback = world.pay(&order, None);
+            world.deliver(&callback).await;
+            world.settle().await;
+            assert_eq!(balance(&world, "u_1"), MINOR.into());
+            assert_eq!(only_review(&world).await["booked"], lie == MINOR);
+            sound(&world).await;
+        });
+    }
 }
 
 #[test]
@@ -1785,8 +1797,10 @@ fn only_the_decision_that_was_read_is_opened_again() {
         let first = ruling(Action::CreditOrder(OrderId::parse(&order).unwrap()), 0);
         store.rule(&open, (ReviewState::Approved, &first), at(60_000)).await.unwrap();
         let seen_by_a = store.review(&id).await.unwrap().unwrap();
-        // Another worker opens it again, and people decide otherwise.
+        // Another worker opens it again, and people decide otherwise: whoever saw it before that takes nothing away.
         assert_eq!(store.reopen_review(&seen_by_a, "once").await.unwrap(), Written::Now);
+        let late = (ReviewState::Approved, &ruling(Action::Refund, 1));
+        assert_eq!(store.rule(&open, late, at(60_000)).await.unwrap(), Written::Raced);
         let open = store.review(&id).await.unwrap().unwrap();
         let second = (ReviewState::Approved, &ruling(Action::Reject, 1));
         assert_eq!(store.rule(&open, second, at(60_000)).await.unwrap(), Written::Now);
@@ -1891,7 +1905,7 @@ fn more_than_any_order_may_be_about_is_credited_by_people_alone() {
         assert_eq!(balance(&world, "u_1"), (BEYOND - 1).into());
         arrive(&world, &paid(&world, &two, "p-2", BEYOND)).await;
         assert_eq!(stands(&world, &two).await, format!("REVIEW paid_over {BEYOND} 0 REVIEW"));
-        // A second payment, too, and money that came unannounced.
+        // A second payment, too.
         arrive(&world, &paid(&world, &paid_before, "p-3", MINOR)).await;
         arrive(&world, &paid(&world, &paid_before, "p-4", BEYOND)).await;
         assert_eq!(balance(&world, "u_3"), MINOR.into());
@@ -1906,6 +1920,12 @@ fn more_than_any_order_may_be_about_is_credited_by_people_alone() {
         assert!(whys.iter().eq(["amount_mismatch", "second_payment"]), "{whys:?}");
         assert_eq!(balance(&world, "u_2"), BEYOND.into());
         assert_eq!(balance(&world, "u_3"), (MINOR + BEYOND).into());
+        // Late money is credited, but for its amount.
+        let late = order(&world, "u_4", MINOR, "k-4").await;
+        world.pass(1_801).await;
+        world.let_pass(3).await;
+        arrive(&world, &paid(&world, &late, "p-5", BEYOND)).await;
+        assert_eq!(stands(&world, &late).await, format!("REVIEW paid_over {BEYOND} 0 REVIEW"));
         sound(&world).await;
     });
 }
@@ -1927,6 +1947,56 @@ fn a_deposit_of_more_than_any_order_may_be_about_waits_for_people() {
         }
         assert_eq!(balance(&world, "u_1"), BEYOND.into());
         sound(&world).await;
+    });
+}
+
+#[test]
+fn a_grain_ends_no_order_and_is_put_aside() {
+    simulate(1, async || {
+        let policy = json!({"amount": "credit_received", "smallest": 10_000});
+        let world = with_rules(&policy, |trader| Arc::new(trader.outbound())).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        // Of this provider the payment's id is the order's.
+        arrive(&world, &paid(&world, &order, &order, 9_999)).await;
+        assert_eq!(stands(&world, &order).await, "PENDING - 0 0 ");
+        let grain = only_review(&world).await;
+        assert_eq!(grain["why"], "nothing_received");
+        let mut real = paid(&world, &order, &order, 10_000);
+        real.evidence.digest = [8; 32];
+        arrive(&world, &real).await;
+        assert_eq!(stands(&world, &order).await, "SUCCESS paid_under 10000 10000 CREDITED");
+        assert_eq!(resolve(&world, "admin", &grain, &note("reject")).await.status, 202);
+        assert_eq!(stands(&world, &order).await, "SUCCESS paid_under 10000 10000 CREDITED");
+        // A person may give it to somebody; what came unannounced is no other matter.
+        let mut deposit = deposited(&world).await;
+        deposit.kind = EvidenceKind::Paid(Money::new(9_999, Currency::Usdt));
+        let trace = TraceId::parse("test").unwrap();
+        arrive(&world, &SettlementMessage { trace, evidence: deposit }).await;
+        let grain = only_review(&world).await;
+        assert_eq!((&grain["why"], balance(&world, "u_1")), (&json!("nothing_received"), 10_000));
+        let user = json!({"action": "credit_user", "userId": "u_1", "note": "his"});
+        assert_eq!(resolve(&world, "admin", &grain, &user).await.status, 202);
+        assert_eq!(balance(&world, "u_1"), 19_999);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn an_unconfirmed_deposit_that_people_alone_credit_is_not_listed_again_and_again() {
+    simulate(1, async || {
+        let world = cautious().await;
+        let listed = deposited(&world).await;
+        for (minor, is_known) in [(25_000_000, false), (BEYOND, true)] {
+            let kind = EvidenceKind::Paid(Money::new(minor.into(), Currency::Usdt));
+            let listed = Evidence { kind, payment_id: format!("9{minor}"), ..listed.clone() };
+            let said = Evidence { source: Source::Callback, ..listed.clone() };
+            let trace = TraceId::parse("test").unwrap();
+            arrive(&world, &SettlementMessage { trace, evidence: said }).await;
+            let known = store(&world).known_statements(&[listed]).await.unwrap();
+            assert_eq!((known[0].booked, known[0].parked), (false, is_known), "{minor}");
+        }
+        let all = reviews(&world, "operator").await;
+        assert_eq!(all.iter().filter(|seen| seen["why"] == "unconfirmed").count(), 2, "{all:?}");
     });
 }
 

@@ -99,6 +99,7 @@ fn calls(port: &str) -> Option<&'static [&'static str]> {
         // Whoever sends: the webhook to the settlement queue, the worker to the notifications.
         "queue.send" | "outbox.relay" => &["sqs.SendMessage", "sqs.SendMessageBatch"],
         "secrets" => &["secrets"],
+        "notify.send" => &["receiver"],
         _ => return None,
     })
 }

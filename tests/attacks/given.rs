@@ -102,6 +102,12 @@ impl Scene<'_> {
                 self.world.stack.poll().await.unwrap();
             }
             Some("FAILED") if status == "FAILED" => {}
+            Some("CANCELLED") => {
+                let merchant = given["merchant"].as_str().unwrap_or("A");
+                let path = format!("/recharges/{order}/cancel");
+                let cancelled = self.send(&self.signed(merchant, ("POST", &path), "")).await;
+                assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+            }
             Some(_) => return Err(unknown("state")),
         }
         if let Some(wanted) = given["state"].as_str().filter(|wanted| *wanted != "PENDING") {

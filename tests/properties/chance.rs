@@ -99,6 +99,7 @@ pub fn policies() -> impl Strategy<Value = Policy> {
             late_payment,
             second_payment,
             confirm_from: None,
+            smallest: 0,
         },
     )
 }

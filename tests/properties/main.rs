@@ -296,8 +296,8 @@ fn a_deposit_makes_one_paid_order_of_its_owner_or_waits() {
         let owner = user.as_ref().map(|user| (&merchant, user));
         let trace = TraceId::parse("t").expect("a trace");
         let birth = Birth { trace: &trace, now: NOW };
-        let decision = deposit(owner, &evidence, &birth);
-        prop_assert_eq!(&decision, &deposit(owner, &evidence, &birth));
+        let decision = deposit(owner, &evidence, &birth, Policy::EXACT);
+        prop_assert_eq!(&decision, &deposit(owner, &evidence, &birth, Policy::EXACT));
         let named = evidence.user_mark.as_ref();
         let fits = user.as_ref().is_some_and(|user| {
             named.is_none_or(|mark| *mark == UserMark::derive(&merchant, user))

@@ -165,7 +165,7 @@ pub async fn settle(
         }
         let decision =
             decide((found.as_ref(), owner.as_ref()), (evidence, &message.trace), policy, now);
-        if !confirmed && books(&decision) && must_be_confirmed(evidence, policy) {
+        if !confirmed && takes_in(&decision) && must_be_confirmed(evidence, policy) {
             match confirm(context, evidence, found.as_ref()).await {
                 Confirmed::Agreed => confirmed = true,
                 Confirmed::Otherwise => {
@@ -242,14 +242,23 @@ fn decide(
         Some(order) => apply(order, evidence, policy, now),
         None if evidence.deposit.is_some() => {
             let owner = owner.map(|owner| (&owner.merchant, &owner.user));
-            deposit(owner, evidence, &Birth { trace, now })
+            deposit(owner, evidence, &Birth { trace, now }, policy)
         }
         None => Decision::Park(ParkReason::UnknownOrder),
     }
 }
 
-const fn books(decision: &Decision) -> bool {
-    matches!(decision, Decision::Settle { .. } | Decision::Part { .. } | Decision::Make { .. })
+/// Whether the payment is booked or noted by it, or would be but for its amount.
+const fn takes_in(decision: &Decision) -> bool {
+    matches!(
+        decision,
+        Decision::Settle { .. }
+            | Decision::Part { .. }
+            | Decision::Make { .. }
+            | Decision::Hold { .. }
+            | Decision::Note { .. }
+            | Decision::Park(ParkReason::AmountMismatch)
+    )
 }
 
 /// The order that holds what `evidence` was booked with: the one that it names, or the one that it made.

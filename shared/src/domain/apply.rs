@@ -28,7 +28,7 @@ pub enum ParkReason {
     WrongUser,
     /// The payment is in another currency.
     WrongCurrency,
-    /// Nothing, or less than nothing, arrived.
+    /// Nothing, or less than nothing, arrived; or less than the smallest amount that the policy takes.
     NothingReceived,
     /// The same payment, now with another amount, transaction or address.
     AmountConflict,
@@ -201,6 +201,7 @@ pub fn deposit(
     owner: Option<(&MerchantId, &UserId)>,
     evidence: &Evidence,
     birth: &Birth<'_>,
+    policy: Policy,
 ) -> Decision {
     let Some((merchant, user)) = owner else {
         return Decision::Park(ParkReason::UnknownAddress);
@@ -216,6 +217,9 @@ pub fn deposit(
         EvidenceKind::Paid(_) if evidence.stale => Decision::Park(ParkReason::Stale),
         EvidenceKind::Paid(received) if is_beyond(received) => {
             Decision::Park(ParkReason::AmountMismatch)
+        }
+        EvidenceKind::Paid(received) if policy.is_too_small(received.minor()) => {
+            Decision::Park(ParkReason::NothingReceived)
         }
         EvidenceKind::Paid(received) => {
             make((merchant, user), evidence, received, birth, (None, None))
@@ -320,6 +324,9 @@ fn paid(
     if evidence.stale {
         return Decision::Park(ParkReason::Stale);
     }
+    if policy.is_too_small(received.minor()) && !by_hand {
+        return Decision::Park(ParkReason::NothingReceived);
+    }
     if bug::is(Bug::M6) && order.state == OrderState::Expired {
         return Decision::AlreadyDone;
     }
@@ -359,7 +366,7 @@ pub fn are_two_transactions((one, other): (Option<&str>, Option<&str>)) -> bool 
 }
 
 /// Whether it is more than any order may be about: no rule credits that, a person does.
-fn is_beyond(money: Money) -> bool {
+pub fn is_beyond(money: Money) -> bool {
     money.minor() > money.currency().order_max_minor()
 }
 
@@ -407,6 +414,8 @@ fn first_or_next(
     };
     let reason = match total.minor().cmp(&order.amount.minor()) {
         _ if evidence.source == Source::Operator => Reason::Manual,
+        // Also of an order that has ended: this is why a person has to see it.
+        _ if is_beyond(total) => Reason::PaidOver,
         _ if late => Reason::PaidLate,
         Ordering::Less => Reason::PaidUnder,
         Ordering::Equal => Reason::PaidExact,

@@ -78,6 +78,8 @@ pub struct Policy {
     /// From this amount on, in minor units, a callback alone is not enough: the provider is asked, and
     /// both have to agree. Left out: a callback is always enough.
     pub confirm_from: Option<u64>,
+    /// What is less than that, in minor units, is put aside: it neither credits an order nor ends it.
+    pub smallest: u64,
 }
 
 impl Default for Policy {
@@ -110,6 +112,7 @@ impl Policy {
         late_payment: Disposal::Credit,
         second_payment: Disposal::Review,
         confirm_from: None,
+        smallest: 0,
     };
 
     /// When a person has decided: everything that arrived is credited.
@@ -120,6 +123,7 @@ impl Policy {
         late_payment: Disposal::Credit,
         second_payment: Disposal::Credit,
         confirm_from: None,
+        smallest: 0,
     };
 
     /// These rules with the merchant's own over them.
@@ -131,6 +135,7 @@ impl Policy {
             late_payment: own.late_payment.unwrap_or(self.late_payment),
             second_payment: own.second_payment.unwrap_or(self.second_payment),
             confirm_from: self.confirm_from,
+            smallest: self.smallest,
         }
     }
 
@@ -141,6 +146,11 @@ impl Policy {
             (None, AmountPolicy::Exact) => Disposal::Review,
             (None, AmountPolicy::CreditReceived | AmountPolicy::Accumulate) => Disposal::Credit,
         }
+    }
+
+    /// Whether so much is too little to be looked at by itself.
+    pub fn is_too_small(self, minor: i128) -> bool {
+        minor < i128::from(self.smallest)
     }
 
     /// Whether the provider has to confirm a callback about so much.

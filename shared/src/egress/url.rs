@@ -15,7 +15,7 @@ const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
 /// Names that never lead to the public internet, with all below them (RFC 6761, 6762, 7686, 8375), and those that are
-/// used inside of networks and delegated to nobody (RFC 6762, appendix G; the names of Kubernetes).
+/// used inside of networks and delegated to nobody (RFC 6762, appendix G; ICANN's `corp`, `home`, `mail`; Kubernetes).
 const PRIVATE_TOPS: [&str; 14] = [
     "localhost",
     "local",

@@ -37,7 +37,7 @@ impl NotificationKeys {
     /// without a usable secret.
     pub fn sign(&self, id: &str, timestamp_secs: i64, body: &str) -> Option<String> {
         let one = |secret: &String| {
-            let key = base64::decode(secret.strip_prefix("whsec_")?).ok()?;
+            let key = super::whsec(secret.strip_prefix("whsec_")?)?;
             let mac = Hmac::<Sha256>::new_from_slice(&key).ok().filter(|_| key.len() >= 24)?;
             let mac = mac.chain_update(format!("{id}.{timestamp_secs}.{body}"));
             Some(format!("v1,{}", base64::encode(mac.finalize().into_bytes())))

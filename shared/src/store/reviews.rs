@@ -11,13 +11,13 @@ use super::due::{DuePage, DuePosition};
 use super::fault::{Budget, StoreFault};
 use super::parked::{PARKED, parked_key};
 use super::review_row::{RULING, decode, of_earlier, of_ruling};
-use super::row::{Row, key, n, number, optional_text, parsed, s, text};
+use super::row::{Row, key, money, n, number, optional_text, parsed, s, text};
 use super::settlement::payment_pk;
 use super::users::row_at;
 use super::{Store, StoreError, Written};
-use crate::domain::apply::{ParkReason, are_two_transactions};
+use crate::domain::apply::{ParkReason, are_two_transactions, is_beyond};
 use crate::domain::{
-    Evidence, EvidenceKind, MerchantId, Review, Ruling, Timestamp, UserId, UserMark,
+    Currency, Evidence, EvidenceKind, MerchantId, Review, Ruling, Timestamp, UserId, UserMark,
 };
 pub use crate::domain::{ReviewId, ReviewState};
 
@@ -383,8 +383,14 @@ fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
 }
 
 /// Whether what was put aside waits only because the provider did not confirm it, which may have known less then than it
-/// does now; and nobody has begun to decide.
+/// does now; and nobody has begun to decide. Of what only people credit, they have the statement already.
 fn may_be_confirmed(row: &Row) -> bool {
+    let currency = optional_text(row, "currency").and_then(Currency::parse);
+    let amount = currency.and_then(|currency| money(row, "amount", currency).ok());
+    if amount.is_some_and(is_beyond) {
+        return false;
+    }
+
     let why = optional_text(row, "why").and_then(ParkReason::parse);
     let state = optional_text(row, "state").map_or(Some(ReviewState::Open), ReviewState::parse);
     (why, state) == (Some(ParkReason::Unconfirmed), Some(ReviewState::Open))
@@ -410,6 +416,8 @@ fn as_read(before: &Review, values: &mut Row) -> String {
             }
             None => condition.push_str(" AND attribute_not_exists(target)"),
         }
+    } else {
+        condition.push_str(" AND attribute_not_exists(#action)");
     }
     match before.seen_again_at {
         Some(at) => {

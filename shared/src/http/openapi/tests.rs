@@ -42,7 +42,8 @@ fn the_example_of_a_create_is_accepted() {
         metadata: None,
         idempotency_key: text("idempotencyKey"),
     };
-    let request = lambda_http::Request::new(serde_json::to_string(&body).unwrap().into());
+    let mut request = lambda_http::Request::new(serde_json::to_string(&body).unwrap().into());
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
     let (key, command) = request::create_order(&request, &crate::egress::Rules::default()).unwrap();
     assert_eq!(Some(key.as_str().to_owned()), body.idempotency_key);
     assert_eq!(command.amount.minor(), i128::from(body.amount));

@@ -156,7 +156,7 @@ word!(
             "Why the statement was put aside.\n\n\
              - `unknown_order`, `unknown_address`: about an order, or to an address, that is nobody's here.\n\
              - `wrong_account`, `wrong_user`, `wrong_currency`: the order's is another.\n\
-             - `nothing_received`: nothing, or less than nothing, has arrived.\n\
+             - `nothing_received`: nothing, or less than is taken, has arrived.\n\
              - `amount_conflict`: the same payment, now with another amount, transaction or address.\n\
              - `amount_mismatch`: less or more than was asked for, and the rules want a person; or above every limit.\n\
              - `second_payment`, `late`: another payment, or one after the end, and the rules want a person.\n\

@@ -22,7 +22,7 @@ const PAGES_MAX: u32 = 200;
 /// So many unreadable records are put aside by themselves, without a readable one beside them.
 const UNREADABLE_MAX: usize = 3;
 
-/// Bytes of one reading that are kept, some forty thousand records: a list that says more would take the poller's memory
+/// Bytes of one reading that are kept, some eighty thousand records: a list that says more would take the poller's memory
 /// from all other providers.
 const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
