@@ -116,7 +116,7 @@ pub struct Scene<'a> {
     pub order: RefCell<String>,
     pub answers: RefCell<Vec<Option<Answered>>>,
     pub requests: RefCell<Vec<Option<Incoming>>>,
-    /// Messages of `queue` steps: the name `m1` → the queue's own id and the body.
+    /// Messages of `queue` steps: the name `m1` → the queue's own id, the body, and the stage that it names.
     pub messages: RefCell<Vec<(String, String, Option<String>)>>,
     pub before: RefCell<Counts>,
     pub serial: Cell<u32>,

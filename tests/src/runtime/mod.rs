@@ -29,8 +29,7 @@ use recharge_local::stack::{Setup, Stack, TRADER_APPID, TRADER_KEY, payprotocol_
 use recharge_shared::clock::{Clock, SystemClock};
 use recharge_shared::domain::Mode;
 use recharge_shared::egress::Rules;
-use recharge_shared::metrics::Metrics;
-use recharge_shared::metrics::Stage;
+use recharge_shared::metrics::{Metrics, Stage};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
