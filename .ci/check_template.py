@@ -195,7 +195,11 @@ def each_function_has_an_error_alarm(stack):
         same(f"{name}: metric", (alarm["Namespace"], alarm["MetricName"]), ("AWS/Lambda", "Errors"))
         same(f"{name}: dimension", alarm["Dimensions"],
              [{"Name": "FunctionName", "Value": {"Ref": f"{name}Function"}}])
-        same(f"{name}: from", (alarm["Threshold"], alarm["EvaluationPeriods"]), (1, 2))
+        # What crashes a worker comes back after the visibility timeout, never in the next minute.
+        wanted = (1, 2, 15) if name in ("CallbackWorker", "Notifier") else (1, 2, 2)
+        periods = alarm["EvaluationPeriods"]
+        found = (alarm["Threshold"], alarm.get("DatapointsToAlarm", periods), periods)
+        same(f"{name}: from", found, wanted)
 
 
 def each_rollout_moves_the_alias_and_stops_at_the_new_versions_errors(stack):
@@ -207,7 +211,9 @@ def each_rollout_moves_the_alias_and_stops_at_the_new_versions_errors(stack):
         same(f"{name}: rollout", rollout["DeploymentGroupName"], {"Ref": f"{name}FunctionDeploymentGroup"})
         group = stack.properties(f"{name}FunctionDeploymentGroup")
         same(f"{name}: canary", group["DeploymentConfigName"]["Fn::If"][0], "IsProd")
-        assert "Canary10Percent5Minutes" in json.dumps(group["DeploymentConfigName"]["Fn::If"][1]), name
+        # One run a minute: five minutes with a tenth of them would mostly pass without the new version.
+        pace = "Linear10PercentEvery1Minute" if name == "ReconcilePoller" else "Canary10Percent5Minutes"
+        assert pace in json.dumps(group["DeploymentConfigName"]["Fn::If"][1]), name
         goes_back = group["AutoRollbackConfiguration"]
         same(f"{name}: goes back", goes_back["Enabled"], True)
         assert "DEPLOYMENT_STOP_ON_ALARM" in goes_back["Events"], name
@@ -324,7 +330,9 @@ def the_functions_own_metrics_have_their_alarms(stack):
         same(f"{logical_id}: dimensions", dimensions, wanted)
         found[metric] = (alarm.get("Statistic") or alarm["ExtendedStatistic"], alarm["Threshold"])
     same("alarms", found, ALARMS)
+    same("CallbacksRefused: from", stack.properties("CallbacksRefused")["Threshold"], 3)
     (refused,) = stack.properties("CallbacksRefused")["Metrics"]
+    same("CallbacksRefused: in", refused["Period"], 3_600)
     for part in ("SUM(Callbacks)", '"Recharge", Outcome, Provider, Stage', "'${Stage}'", "'refused'"):
         assert part in refused["Expression"]["Fn::Sub"], f"CallbacksRefused: no {part}"
     (missing,) = stack.properties("ConfirmationsMissing")["Metrics"]
@@ -408,6 +416,8 @@ def each_queue_outlasts_its_worker_and_reports_single_failures(stack):
         assert tries < receives, logical_id
         assert receives * queue["VisibilityTimeout"] >= 4 * 3_600, logical_id
         assert receives * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"], logical_id
+        # A worker may be stopped until a cause is known, and what waits is nowhere else: the most that SQS keeps.
+        same(f"{logical_id}: retention", queue["MessageRetentionPeriod"], 14 * 86_400)
 
 
 def the_table_has_the_keys_that_the_store_uses_and_never_forgets(stack):

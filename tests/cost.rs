@@ -6,10 +6,11 @@ use recharge_local::aws::faults::{Faults, LogEntry, Units};
 use recharge_local::call::ADMIN_KEYS;
 use recharge_local::events::Incoming;
 use recharge_local::functions::Functions;
-use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
+use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy, Order, OrderId};
 use recharge_shared::store::Store;
 use recharge_tests::World;
 use recharge_tests::world::{Answered, simulate};
+use serde_json::json;
 
 const MINOR: i64 = 5_000_000;
 
@@ -299,5 +300,36 @@ fn deposits_and_decisions_cost_what_the_architecture_says() {
         assert_eq!(ask(&world, "decision", &decision, (3, 8)).await.status, 202);
         work(&world, "decision carried out", (13, 4)).await;
         assert_eq!(world.order(order).await["reason"], "manual");
+    });
+}
+
+/// A state that few of a user's orders have: who looks for it reads no more than a request may.
+#[test]
+fn looking_for_a_rare_state_costs_a_bounded_page() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let created = world.create("u_1", MINOR, "k-1").await;
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone());
+        let id = OrderId::parse(created.json["orderId"].as_str().unwrap()).unwrap();
+        let first = store.order(&id).await.unwrap().unwrap();
+        for number in 0..899 {
+            let id = OrderId::parse(&format!("R{number:025}")).unwrap();
+            store.place(&Order { id, reference: None, ..first.clone() }).await.unwrap();
+        }
+        let (mut after, mut pages) = (String::new(), Vec::new());
+        loop {
+            let faults = Faults::none(world.clock().clone());
+            let functions = world.instance(&faults, 3);
+            let target = format!("/recharges?userId=u_1&status=SUCCESS{after}");
+            let asked = world.signed(("GET", &target), "", "");
+            let page = world.send_to(&functions, &asked).await;
+            assert_eq!((page.status, &page.json["recharges"]), (200, &json!([])), "{}", page.text);
+            pages.push(Bill::of(&faults).read_halves().div_ceil(2));
+            let Some(next) = page.json["nextCursor"].as_str() else { break };
+            after = format!("&cursor={next}");
+        }
+        println!("read units of each page: {pages:?}");
+        assert!(pages.len() == 3 && pages.iter().all(|units| *units < 500), "{pages:?}");
     });
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use recharge_shared::domain::{
     Timestamp,
 };
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
-use recharge_shared::store::{Store, Written};
+use recharge_shared::store::{ListRead, Store, Written};
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::{Value, json};
@@ -240,9 +241,19 @@ fn a_list_is_read_on_by_days_a_run_and_looked_back_at() {
                 faults.log().iter().filter(|entry| entry.call.starts_with("provider")).count();
             runs.push((asked, report["unfinished"].as_bool().unwrap()));
         }
-        // One window and three look-backs; those that lie in what is read anyway are left out.
-        let expected = [(4, false), (6, false), (56, false), (56, true), (4, false)];
+        // One window and three look-backs; what is read anyway is left out, what fell due while nothing was read is not.
+        let expected = [(4, false), (7, false), (56, false), (56, true), (56, false)];
         assert_eq!(runs, expected);
+        // Twenty-six days, three times, by quarters of a day.
+        for _ in 0..10 {
+            world.pass(60).await;
+            world.stack.poll().await.unwrap();
+        }
+        world.pass(60).await;
+        let faults = Faults::none(world.clock().clone());
+        poll(&world.instance(&faults, 1)).await;
+        let asked = faults.log().iter().filter(|entry| entry.call.starts_with("provider")).count();
+        assert_eq!(asked, 4, "the look-backs have caught up");
     });
 }
 
@@ -308,6 +319,50 @@ impl Outbound for Nameless {
         }
         Ok(Response::new(Bytes::from(answer.to_string())))
     }
+}
+
+/// A provider that has not listed anything yet.
+#[derive(Debug)]
+struct Unlisting(Arc<dyn Outbound>);
+
+#[async_trait]
+impl Outbound for Unlisting {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let answered = self.0.send(request, limits).await?;
+        let mut answer: Value = serde_json::from_slice(answered.body()).unwrap();
+        if answer.pointer("/data/list").is_some() {
+            (answer["data"]["list"], answer["data"]["total"]) = (json!([]), json!(0));
+        }
+        Ok(Response::new(Bytes::from(answer.to_string())))
+    }
+}
+
+#[test]
+fn what_is_listed_days_late_is_found_however_seldom_a_run_comes_through() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let address = address(&world).await;
+        world.stack.poll().await.unwrap();
+        world.pass(1_800).await;
+        let _ = world.deposit(&address, "1");
+        let outbound = Arc::new(Unlisting(world.stack.ground.outbound.clone()));
+        let unlisting = Functions::new(&Ground { outbound, ..world.stack.ground.clone() }).unwrap();
+        for _ in 0..71 {
+            world.pass(3_600).await;
+            poll(&unlisting).await;
+        }
+        // It is there now, when it is almost three days old, and nothing comes through for hours.
+        world.pass(4 * 3_600).await;
+        let report = world.stack.poll().await.unwrap();
+        assert_eq!(report["evidence"], json!(1), "{report}");
+        world.settle().await;
+        assert_eq!(world.books().orders.len(), 1);
+        assert_eq!(world.stack.poll().await.unwrap()["evidence"], json!(0));
+    });
 }
 
 #[test]
@@ -536,20 +591,23 @@ fn a_list_that_an_operator_has_read_again_is_not_taken_forward_by_a_run_that_had
         let (store, name) = (store(&world), ProviderName::parse("payprotocol").unwrap());
         let account = (&name, "ACCOUNT");
         let at = Timestamp::from_secs;
+        let read_until = |secs| ListRead { until: at(secs), again: BTreeMap::new() };
         let mut moves = Vec::new();
         for (read, until) in [(None, 100), (None, 90), (Some(100), 200), (Some(100), 150)] {
-            let moved = store.list_was_read(account, read.map(at), at(until)).await.unwrap();
+            let moved =
+                store.list_was_read(account, read.map(at), &read_until(until)).await.unwrap();
             moves.push(moved == Written::Now);
         }
         assert_eq!(moves, [true, false, true, false]);
         // The operator, between the reading and the writing of a run.
         assert_eq!(
-            store.list_was_read(account, Some(at(200)), at(50)).await.unwrap(),
+            store.list_was_read(account, Some(at(200)), &read_until(50)).await.unwrap(),
             Written::Now
         );
-        let late = store.list_was_read(account, Some(at(200)), at(260)).await.unwrap();
+        let late = store.list_was_read(account, Some(at(200)), &read_until(260)).await.unwrap();
         assert_eq!(late, Written::Raced);
-        assert_eq!(store.list_read_until(&name, "ACCOUNT").await.unwrap(), Some(at(50)));
+        let read = store.list_read_until(&name, "ACCOUNT").await.unwrap();
+        assert_eq!(read, Some(read_until(50)));
     });
 }
 

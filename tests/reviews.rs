@@ -19,8 +19,8 @@ use recharge_shared::app::settle::{Context, Policies};
 use recharge_shared::domain::review::EARLIER_MAX;
 use recharge_shared::domain::{
     Action, AmountPolicy, Currency, Evidence, EvidenceKind, Merchant, MerchantId, MerchantPolicy,
-    Mode, Money, OrderId, ProviderName, ReviewId, ReviewState, Ruling, Source, Timestamp, TraceId,
-    UserAccess, UserId, UserMark,
+    Mode, Money, OrderId, ProviderName, ReviewId, ReviewState, Ruled, Ruling, Source, Timestamp,
+    TraceId, UserAccess, UserId, UserMark,
 };
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::providers::Answer;
@@ -829,6 +829,7 @@ fn what_people_have_begun_to_refuse_no_list_credits() {
                     note: "forged".to_owned(),
                     at: Timestamp::from_millis(world.clock().now_ms()),
                     second: None,
+                    about: None,
                 };
                 let proposal = (ReviewState::Proposed, &ruling);
                 store(&world).rule(&review, proposal, ruling.at).await.unwrap();
@@ -837,9 +838,42 @@ fn what_people_have_begun_to_refuse_no_list_credits() {
             }
             world.let_pass(3).await;
             assert_eq!(balance(&world, "u_1"), 0);
+            let seen = review(&world, &seen["reviewId"]).await;
+            if proposed {
+                assert_eq!(
+                    (&seen["status"], &seen["why"]),
+                    (&json!("PROPOSED"), &json!("unconfirmed"))
+                );
+                return sound(&world).await;
+            }
+            // The provider's list says it since: they are asked again, once, and what they answer then holds.
+            assert_eq!((&seen["status"], &seen["why"]), (&json!("OPEN"), &json!("under_review")));
+            assert_eq!(seen["refusal"], "it was rejected, and the provider has said it since");
+            world.let_pass(3).await;
+            assert_eq!(balance(&world, "u_1"), 0);
+            assert_eq!(resolve(&world, "operator", &seen, &note("reject")).await.status, 202);
+            world.let_pass(3).await;
+            assert_eq!(balance(&world, "u_1"), 0);
+            assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REJECTED");
             sound(&world).await;
         });
     }
+}
+
+#[test]
+fn a_rejected_deposit_that_its_provider_confirms_since_is_credited_by_a_person() {
+    simulate(1, async || {
+        let (world, seen) = unconfirmed().await;
+        resolve(&world, "operator", &seen, &note("reject")).await;
+        world.let_pass(3).await;
+        let mut answer = credit_user("u_1");
+        answer["merchant"] = "m_demo".into();
+        assert_eq!(resolve(&world, "operator", &seen, &answer).await.status, 202);
+        world.let_pass(3).await;
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        sound(&world).await;
+    });
 }
 
 #[test]
@@ -1792,6 +1826,7 @@ fn only_the_decision_that_was_read_is_opened_again() {
             note: "x".to_owned(),
             at: at(ms),
             second: None,
+            about: None,
         };
         let open = store.review(&id).await.unwrap().unwrap();
         let first = ruling(Action::CreditOrder(OrderId::parse(&order).unwrap()), 0);
@@ -2140,4 +2175,119 @@ fn a_part_in_suspense_is_not_said_to_be_credited() {
         assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
         sound(&world).await;
     });
+}
+
+#[test]
+fn a_vote_counts_by_what_it_was_about_and_not_by_the_clocks() {
+    simulate(1, async || {
+        let world = World::new().await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-1", LARGE)).await;
+        let id = only_review(&world).await["reviewId"].as_str().unwrap().to_owned();
+        let review = store(&world).review(&ReviewId::parse(&id).unwrap()).await.unwrap().unwrap();
+        let at = |ms: i64| Timestamp::from_millis(world.clock().now_ms() + ms);
+        let by = |by: &str, ms| Ruling {
+            action: Action::Reject,
+            by: by.to_owned(),
+            note: "x".to_owned(),
+            at: at(ms),
+            second: None,
+            about: None,
+        };
+        // The desk's clock is half a minute ahead of the worker's.
+        let Ruled::Proposed(first) = review.rule(by("admin", 30_000), true) else { unreachable!() };
+        let mut waits = review.ruled(ReviewState::Proposed, first.clone());
+        assert!(matches!(waits.rule(by("admin2", 31_000), true), Ruled::Approved(_)));
+        waits.seen_again_at = Some(at(100));
+        assert!(waits.has_been_said_since(&first));
+        let Ruled::Proposed(anew) = waits.rule(by("admin2", 31_000), true) else { unreachable!() };
+        let waits = waits.ruled(ReviewState::Proposed, anew.clone());
+        assert!(!waits.has_been_said_since(&anew));
+        assert!(matches!(waits.rule(by("admin", 32_000), true), Ruled::Approved(_)));
+    });
+}
+
+/// The first transfer was refused, and the payer has sent the right sum: the provider calls both what the order is called.
+async fn paid_anew(world: &World) -> (String, Value) {
+    set_policy(world, AmountPolicy::Exact).await;
+    let order = order(world, "u_1", MINOR, "k-1").await;
+    arrive(world, &paid(world, &order, &order, 4_000_000)).await;
+    resolve(world, "admin", &only_review(world).await, &note("reject")).await;
+    assert_eq!(stands(world, &order).await, "FAILED manual 4000000 0 REFUSED");
+    arrive(world, &paid(world, &order, &order, MINOR)).await;
+    let seen = only_review(world).await;
+    assert_eq!(seen["why"], "amount_conflict");
+    (order, seen)
+}
+
+fn credit_user(user: &str) -> Value {
+    json!({"action": "credit_user", "userId": user, "note": "the payer has shown both transfers"})
+}
+
+#[test]
+fn a_second_transfer_that_has_no_name_of_its_own_is_credited_by_two_people() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (order, seen) = paid_anew(&world).await;
+        for refused in [credit_order(&order), credit_user("u_2")] {
+            assert_eq!(resolve(&world, "admin", &seen, &refused).await.status, 409, "{refused}");
+        }
+        for (person, status) in [("admin", "PROPOSED"), ("admin2", "APPROVED")] {
+            let answered = resolve(&world, person, &seen, &credit_user("u_1")).await;
+            assert_eq!((answered.status, &answered.json["status"]), (202, &json!(status)));
+        }
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        assert_eq!(stands(&world, &order).await, "FAILED manual 4000000 0 REFUSED");
+        for minor in [4_000_000, MINOR] {
+            arrive(&world, &paid(&world, &order, &order, minor)).await;
+            world.let_pass(2).await;
+            assert_eq!(balance(&world, "u_1"), MINOR.into());
+        }
+        assert_eq!(reviews(&world, "operator").await.len(), 0);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn one_that_contradicts_a_credited_transfer_is_another_one_if_two_people_say_so() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, &order, 1_000_000)).await;
+        assert_eq!(balance(&world, "u_1"), 1_000_000);
+        arrive(&world, &paid(&world, &order, &order, 4_000_000)).await;
+        let seen = only_review(&world).await;
+        for person in ["admin", "admin2"] {
+            assert_eq!(resolve(&world, person, &seen, &credit_user("u_1")).await.status, 202);
+        }
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn whatever_fails_a_second_transfer_is_credited_once_and_announced() {
+    let mut tried = 0;
+    for fault in Fault::ALL {
+        for index in 0..12 {
+            let met = simulate(1, async || {
+                let world = World::new().await;
+                let (_, seen) = paid_anew(&world).await;
+                resolve(&world, "admin", &seen, &credit_user("u_1")).await;
+                let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+                send_as(&world, "admin2", "POST", &path, &credit_user("u_1")).await;
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let work = world.stack.settle_batch_with(&functions, 0);
+                let _ = until_crash(&faults, work).await;
+                world.pass(181).await;
+                world.settle().await;
+                assert_eq!(balance(&world, "u_1"), MINOR.into(), "{fault:?} at {index}");
+                sound(&world).await;
+                faults.calls() > index
+            });
+            tried += usize::from(met);
+        }
+    }
+    // The review, the order, one transaction, and what is announced.
+    assert!(tried >= 6 * 4, "{tried}");
 }

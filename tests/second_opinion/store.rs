@@ -12,8 +12,8 @@ use recharge_shared::domain::{
     ProviderName, ReviewState, Ruling, Source, Timestamp, TraceId, UserId, apply,
 };
 use recharge_shared::store::{
-    AddressOwner, Attempt, Booking, Bucket, NoticeState, OrderFilter, OrderWrite, Placed, Settled,
-    Standing, Store, Take, Whose,
+    AddressOwner, Again, Attempt, Booking, Bucket, ListRead, NoticeState, OrderFilter, OrderWrite,
+    Placed, Settled, Standing, Store, Take, Whose,
 };
 
 use crate::{Backend, Steps};
@@ -288,7 +288,9 @@ async fn due(store: &Store, steps: &mut Steps) {
     for (read, until) in
         [(Some(4), 5), (None, 5), (None, 6), (Some(4), 6), (Some(5), 3), (Some(5), 9)]
     {
-        let moved = store.list_was_read((&name, account), read.map(at), at(until)).await.unwrap();
+        let again = [(Again::AfterDay, at(until + 1))].into();
+        let now = ListRead { until: at(until), again };
+        let moved = store.list_was_read((&name, account), read.map(at), &now).await.unwrap();
         steps.note("moved", moved);
         steps.note("read until", store.list_read_until(&name, account).await.unwrap());
     }

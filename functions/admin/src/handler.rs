@@ -95,7 +95,7 @@ async fn decide(
 ) -> Result<Answer, ApiError> {
     let (action, note) = request::resolution(request, desk.merchant)?;
     let (by, at) = (caller.key_id.clone(), deps.clock.now());
-    let ruling = Ruling { action, by, note, at, second: None };
+    let ruling = Ruling { action, by, note, at, second: None, about: None };
     let review = resolve::decide(desk, id, ruling, trace).await?;
     Ok(Answer::Json { status: 202, body: body(deps, &review).await?, replayed: false })
 }

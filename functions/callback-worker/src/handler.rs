@@ -285,7 +285,7 @@ fn other_mode(message: &WorkMessage) -> Undone {
 }
 
 /// What became of a message, and how long a credit took since its order was created: since the deposit was
-/// seen, where that makes the order.
+/// seen, where that makes the order. What people decide about takes as long as they do, and is not timed.
 fn count(deps: &Deps, message: &WorkMessage, settlement: &Settlement) {
     let order = settlement.announce.first().or(settlement.found.first());
     let (provider, observed_at) = match message {
@@ -298,8 +298,8 @@ fn count(deps: &Deps, message: &WorkMessage, settlement: &Settlement) {
     // Only names of the settings are dimensions.
     let provider = provider.filter(|provider| deps.policies.contains_key(*provider));
     metrics::add(Metric::Settlements, (provider, Some(settlement.outcome.as_str())), 1);
-    if let (Outcome::Settled, Some(order)) = (settlement.outcome, order) {
-        let since = observed_at.map_or(order.created_at, |at| at.min(order.created_at));
+    if let (Outcome::Settled, Some(order), Some(at)) = (settlement.outcome, order, observed_at) {
+        let since = at.min(order.created_at);
         metrics::took(Metric::TimeToCredit, (provider, None), order.updated_at.since(since));
     }
 }

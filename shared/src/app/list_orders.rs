@@ -12,6 +12,8 @@ const USER_PART_ENTRIES: i32 = 1_000;
 const STATE_PART_ENTRIES: i32 = 100;
 /// Orders that one read of rows may ask for.
 const ORDERS_PER_READ: usize = 100;
+/// Rows that one request reads, each for a read unit: who looks for a state that few have goes on with the next page.
+const ROWS_MAX: usize = 400;
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +47,7 @@ pub async fn list_orders(
         (None, Some(_)) => STATE_PART_ENTRIES,
         (None, None) => wanted.limit,
     };
-    let mut orders = Vec::new();
+    let (mut orders, mut rows) = (Vec::new(), 0);
     for _ in 0..PARTS_MAX {
         let part = store.order_positions(wanted.filter, entries, after.as_ref()).await?;
         for some in part.found.chunks(ORDERS_PER_READ) {
@@ -60,6 +62,10 @@ pub async fn list_orders(
                     let next = Some(write_position(&OrderPosition { created_at, id }));
                     return Ok(OrderPage { orders, next });
                 }
+            }
+            rows += some.len();
+            if let Some(last) = some.last().filter(|_| rows >= ROWS_MAX) {
+                return Ok(OrderPage { orders, next: Some(write_position(last)) });
             }
         }
         after = part.next;

@@ -45,8 +45,14 @@ pub async fn decide(
     ruling: Ruling,
     trace: &crate::domain::TraceId,
 ) -> Result<Review, ApiError> {
+    let mut shown = None;
     for _ in 0..RACES_MAX {
         let review = find(desk, id).await?;
+        // The person has decided about what there was, at the latest, when the request came.
+        if *shown.get_or_insert(review.seen_again_at) != review.seen_again_at {
+            let message = "an order has come to wait for it meanwhile: look at it again";
+            return Err(ApiError::new(ErrorCode::Conflict, message));
+        }
         let order = fits(desk, &review, &ruling.action).await?;
         is_allowed(desk, &ruling.action).await?;
         let takes_two = review.needs_two(&ruling.action, order.as_ref(), desk.two_from);
@@ -215,8 +221,10 @@ async fn already_carried_out(
         Some(Action::CreditOrder(id)) => Some(id.clone()),
         _ => None,
     };
+    let another = Evidence { payment_id: review.own_payment_id(), ..review.evidence.clone() };
+    let another = (review.why == ParkReason::AmountConflict).then(|| made_by(&another));
     let mut touched: Vec<_> =
-        [target, review.evidence.order_id.clone(), Some(made_by(&review.evidence))]
+        [target, review.evidence.order_id.clone(), Some(made_by(&review.evidence)), another]
             .into_iter()
             .flatten()
             .collect();
@@ -246,6 +254,9 @@ async fn credit(
         user_mark: None,
         ..review.evidence.clone()
     };
+    if review.is_another_transfer(&ruling.action, target) {
+        evidence.payment_id = review.own_payment_id();
+    }
     let decision = match (&ruling.action, target) {
         (Action::CreditUser(merchant, user), meant_for) => {
             to_user((merchant, user), &evidence, meant_for, now)
@@ -259,7 +270,7 @@ async fn credit(
     // A refusal may name a payment that is booked already, as a part of the money: what a person credits
     // because of it is another booking.
     if evidence.kind == EvidenceKind::Declined {
-        evidence.payment_id = format!("review-{}", review.id);
+        evidence.payment_id = review.own_payment_id();
     }
     let whose = target.map(Whose::of).unwrap_or_default();
     let named = (&ruling.action, target);

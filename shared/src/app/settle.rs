@@ -9,7 +9,8 @@ use crate::clock::Clock;
 use crate::domain::apply::{Birth, are_two_transactions, contradicts, deposit};
 use crate::domain::{
     Decision, Entry, Evidence, EvidenceKind, MerchantId, Mode, Money, Order, OrderId, OrderState,
-    ParkReason, PaymentFate, Policy, ProviderName, Review, Source, Timestamp, TraceId, apply,
+    ParkReason, PaymentFate, Policy, ProviderName, Review, ReviewId, ReviewState, Source,
+    Timestamp, TraceId, apply,
 };
 use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Providers};
@@ -174,6 +175,12 @@ pub async fn settle(
                 Confirmed::NoAnswer => return Ok(Settlement::plain(Outcome::NotConfirmedYet)),
             }
         }
+        let is_late_proof = confirmed || evidence.source == Source::List;
+        if let (Decision::Make { .. }, None, true) = (&decision, &found, is_late_proof)
+            && let Some(asked) = asked_again(context, evidence).await?
+        {
+            return Ok(asked);
+        }
         match write(context, (found.as_ref(), whose), evidence, (decision, None)).await? {
             Wrote::Done(settlement) => return Ok(settlement),
             Wrote::Before => {
@@ -189,6 +196,32 @@ pub async fn settle(
         }
     }
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
+}
+
+/// A deposit that people have rejected when its provider did not confirm it, and which now it does: they are asked again,
+/// and their answer holds.
+async fn asked_again(
+    context: Context<'_>,
+    evidence: &Evidence,
+) -> Result<Option<Settlement>, StoreError> {
+    let reason = ParkReason::UnderReview;
+    let review = match ReviewId::parse(&evidence.identity()) {
+        Some(id) => context.store.review(&id).await?,
+        None => None,
+    };
+    match review.map(|review| (review.state, review.why)) {
+        Some((ReviewState::Rejected, ParkReason::Unconfirmed)) => {
+            let seen = (reason, context.clock.now());
+            if context.store.review_again(evidence, seen).await? == Settled::Now {
+                metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
+                let review = evidence.identity();
+                tracing::warn!(review, "a rejected review is open again: its provider confirms it");
+            }
+        }
+        Some((_, ParkReason::UnderReview)) => {}
+        _ => return Ok(None),
+    }
+    Ok(Some(Settlement::plain(Outcome::Parked(reason))))
 }
 
 /// The statement as `mode` takes it; `None` when it is the other mode's to settle. In live mode nothing

@@ -1,6 +1,7 @@
 //! Reading a provider's list of what has arrived: the only way to find a deposit whose callbacks were all
 //! lost. Windows overlap, from a stored cursor; what is booked or parked already is left out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -11,11 +12,11 @@ use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Provider};
 use crate::queue::{SettlementMessage, SettlementQueue};
 use crate::sometimes::sometimes;
-use crate::store::{Known, Store, StoreError, Written};
+use crate::store::{Again, Known, ListRead, Store, StoreError, Written};
 
 /// How far before the cursor each window begins: the provider may list late what it dates early.
 const OVERLAP: Duration = Duration::from_secs(300);
-/// How far the look-backs' windows reach where a list is read by minutes: three runs, one for each of them.
+/// How far a look-back's windows reach where a list is read by minutes: three runs, one for each of them.
 const OVERLAP_OF_SLOW: Duration = Duration::from_secs(180);
 /// The longest window that a run begins with: more than what lies between two runs, and no more of a busy list
 /// than can be read. The next ones are twice as long each, as long as they are read quickly.
@@ -32,10 +33,13 @@ const WIDENED_MAX: u32 = 2;
 const WINDOWS_MAX: usize = 56;
 /// How far back the first sweep of an account begins: its addresses were given out by this deployment.
 const FIRST_LOOK_BACK: Duration = Duration::from_secs(3_600);
-/// How long ago a window ends that is read again, so that each moment is read once more after an hour, a
-/// day and three, where the time is enough for it.
-const LOOK_BACKS: [Duration; 3] =
-    [Duration::from_secs(3_600), Duration::from_secs(86_400), Duration::from_secs(3 * 86_400)];
+/// How long ago ends what is read again, so that each moment is read once more after an hour, a day and three. Each has
+/// a cursor of its own: what falls due while nothing can be read is read afterwards.
+const LOOK_BACKS: [(Again, Duration); 3] = [
+    (Again::AfterHour, Duration::from_secs(3_600)),
+    (Again::AfterDay, Duration::from_secs(86_400)),
+    (Again::AfterThreeDays, Duration::from_secs(3 * 86_400)),
+];
 
 /// What a sweep needs.
 #[derive(Debug, Clone, Copy)]
@@ -89,10 +93,10 @@ impl Sweep<'_> {
         if now.secs().div_euclid(60).rem_euclid(60) == 0 {
             self.examine(now).await;
         }
-        let cursor = self.store.list_read_until(account.0, account.1).await?;
-        let begin = cursor.unwrap_or_else(|| now.minus(FIRST_LOOK_BACK));
+        let cursors = self.store.list_read_until(account.0, account.1).await?;
+        let begin = cursors.as_ref().map_or_else(|| now.minus(FIRST_LOOK_BACK), |read| read.until);
         // Written down before the first answer: what arrives while the provider gives none counts.
-        if cursor.is_none() && !self.moved(None, begin).await? {
+        if cursors.is_none() && !self.moved(None, begin, BTreeMap::new()).await? {
             return Ok(swept);
         }
         let mut read = begin;
@@ -126,33 +130,82 @@ impl Sweep<'_> {
                 }
                 Read::TooLong => return Ok(Swept { unfinished: true, ..swept }),
             }
-            // A clock that is behind takes nobody back.
-            if until > read && !self.moved(Some(read), until).await? {
-                return Ok(swept);
+            // A clock that is behind takes nobody back. The last step is written down with the look-backs.
+            if until > read && until < now {
+                if !self.moved(Some(read), until, BTreeMap::new()).await? {
+                    return Ok(swept);
+                }
+                read = until;
             }
-            (from, read) = (until, read.max(until));
+            from = until;
         }
-        // In turn: where time is left for one of them only, each is read every third minute.
-        let turn = now.secs().div_euclid(60).rem_euclid(3);
-        let (later, first) = LOOK_BACKS.split_at(usize::try_from(turn).unwrap_or(0));
-        for back in first.iter().chain(later) {
-            let until = now.minus(*back);
-            // Of a slow list less is read once more: what makes a whole of three turns.
-            let span = if longest <= WINDOW_MIN { OVERLAP_OF_SLOW } else { OVERLAP };
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if until > begun || left.is_zero() {
-                continue;
-            }
-            self.window((until.minus(span), until), left, &mut swept).await?;
+        let before = cursors.map(|cursors| cursors.again).unwrap_or_default();
+        let paces = (longest, &mut windows);
+        let again = self.look_back(&before, (now, begun), paces, &mut swept).await?;
+        if now > read {
+            self.moved(Some(read), now, again).await?;
         }
         Ok(swept)
     }
 
-    /// Moves the cursor; `false` when it is no longer where it was read: whoever has moved it goes on, or the
+    /// Reads once more what was read before, at least its last minutes; not from `begun` on, because that was read just
+    /// now. Gives the cursors afterwards.
+    async fn look_back(
+        self,
+        cursors: &BTreeMap<Again, Timestamp>,
+        (now, begun): (Timestamp, Timestamp),
+        (longest, windows): (Duration, &mut usize),
+        swept: &mut Swept,
+    ) -> Result<BTreeMap<Again, Timestamp>, StoreError> {
+        let mut moved = BTreeMap::new();
+        // In turn: where time is left for one of them only, each is read every third minute.
+        let turn = now.secs().div_euclid(60).rem_euclid(3);
+        let (later, first) = LOOK_BACKS.split_at(usize::try_from(turn).unwrap_or(0));
+        for (again, back) in first.iter().chain(later) {
+            let until = now.minus(*back);
+            // Of a slow list less is read once more: what makes a whole of three turns.
+            let slow = longest <= WINDOW_MIN;
+            let mut span = if slow { OVERLAP_OF_SLOW } else { longest };
+            let least = until.minus(if slow { OVERLAP_OF_SLOW } else { OVERLAP });
+            let mut from = cursors.get(again).copied().unwrap_or(least).min(least);
+            let end = until.min(begun);
+            while from < end {
+                let left = self.deadline.saturating_duration_since(Instant::now());
+                if *windows >= WINDOWS_MAX || left.is_zero() {
+                    return Ok(moved);
+                }
+                *windows += 1;
+                let to = from.plus(span).min(end);
+                match self.window((from, to), left, swept).await? {
+                    Read::Quickly => span = (span * 2).min(WINDOW_MAX),
+                    Read::Slowly => {}
+                    Read::Unlisted if span < WINDOW_MAX && to < end => {
+                        span = WINDOW_MAX;
+                        continue;
+                    }
+                    Read::TooLong if span > WINDOW_MIN => {
+                        span = WINDOW_MIN;
+                        continue;
+                    }
+                    Read::Failed | Read::Unlisted | Read::TooLong => break,
+                }
+                from = to;
+                moved.insert(*again, if to == end { until } else { to });
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Moves the cursors; `false` when the first is no longer where it was read: whoever has moved it goes on, or the
     /// next run does.
-    async fn moved(self, read: Option<Timestamp>, until: Timestamp) -> Result<bool, StoreError> {
+    async fn moved(
+        self,
+        read: Option<Timestamp>,
+        until: Timestamp,
+        again: BTreeMap<Again, Timestamp>,
+    ) -> Result<bool, StoreError> {
         let account = (self.provider.name(), self.provider.account());
-        let written = self.store.list_was_read(account, read, until).await?;
+        let written = self.store.list_was_read(account, read, &ListRead { until, again }).await?;
         if written == Written::Raced {
             sometimes("sweep: somebody has moved the cursor");
         }

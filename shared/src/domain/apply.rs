@@ -34,7 +34,8 @@ pub enum ParkReason {
     AmountConflict,
     /// Another payment for an order that was paid already.
     SecondPayment,
-    /// The order waits for a person; so does this.
+    /// The order waits for a person, and so does this. Or it is a deposit that people have refused, and its provider
+    /// confirms it since.
     UnderReview,
     /// Less or more than the order's amount, and the policy wants a person; or more than any order may be about.
     AmountMismatch,

@@ -110,6 +110,8 @@ pub struct Ruling {
     pub at: Timestamp,
     /// Who has agreed, and when.
     pub second: Option<(String, Timestamp)>,
+    /// When an order had come to wait for the statement, as the review said when this was decided.
+    pub about: Option<Timestamp>,
 }
 
 /// A decision in whose place another one came.
@@ -168,6 +170,7 @@ pub enum Ruled {
 impl Review {
     /// What `new` comes to; `takes_two` is whether two people have to agree.
     pub fn rule(&self, new: Ruling, takes_two: bool) -> Ruled {
+        let new = Ruling { about: self.seen_again_at, ..new };
         if !takes_two {
             return match (self.state, &self.ruling) {
                 (ReviewState::Open | ReviewState::Proposed, _) => Ruled::Approved(new),
@@ -232,6 +235,9 @@ impl Review {
         if self.amount.is_none() {
             return Some("there is no amount in a currency that could be credited");
         }
+        if self.is_another_transfer(action, meant_for) {
+            return None;
+        }
         let of_order = self.why == ParkReason::Incomplete;
         let own_order = meant_for.filter(|order| is_of_its_account(order, &self.evidence));
         let known = own_order.and_then(|order| order.payment(own)).filter(|_| !of_order);
@@ -276,15 +282,33 @@ impl Review {
         None
     }
 
+    /// Whether `action` credits the order's user with a transfer of which its provider says no more than the order: a
+    /// provider that names payments by their orders calls a second transfer what contradicts the first one.
+    pub fn is_another_transfer(&self, action: &Action, meant_for: Option<&Order>) -> bool {
+        let Action::CreditUser(merchant, user) = action else { return false };
+        self.why == ParkReason::AmountConflict
+            && meant_for.is_some_and(|order| {
+                self.evidence.payment_id == order.id.as_str()
+                    && is_of_its_account(order, &self.evidence)
+                    && (&order.merchant, &order.user) == (merchant, user)
+            })
+    }
+
+    /// What a payment is called that has no name of its own, beside the one that its statement names.
+    pub fn own_payment_id(&self) -> String {
+        format!("review-{}", self.id)
+    }
+
     /// Whether there is money in it that an order may have to let go of.
     pub const fn has_money(&self) -> bool {
         matches!(self.evidence.kind, EvidenceKind::Paid(_))
             || matches!(self.why, ParkReason::Incomplete)
     }
 
-    /// Whether an order has come to wait for it since the first person made `ruling`, about a statement alone.
+    /// Whether an order has come to wait for it since the first person made `ruling`, about a statement alone. Whose clock
+    /// is ahead does not matter.
     pub fn has_been_said_since(&self, ruling: &Ruling) -> bool {
-        self.seen_again_at.is_some_and(|seen_at| seen_at >= ruling.at)
+        self.seen_again_at != ruling.about
     }
 
     /// Whether two people have to agree to every decision: from `two_from` on, in whole units of any currency.
@@ -293,13 +317,17 @@ impl Review {
     }
 
     /// Whether two people have to agree to `action`, which may move more than the payment: `order` is the one
-    /// that it credits, or that lets go of the money, with what waits there.
+    /// that it credits, or that lets go of the money, with what waits there. Always to what a provider may have meant as a
+    /// correction of what it said before.
     pub fn needs_two(&self, action: &Action, order: Option<&Order>, two_from: u64) -> bool {
         let moved = order.and_then(|order| self.moved_with(action, order));
         // What is paid back is never credited, and of this nobody can say how much it is.
         let unknown = matches!(action, Action::Refund)
             && matches!(self.evidence.kind, EvidenceKind::Unlisted | EvidenceKind::Unrecognised);
-        unknown || self.takes_two(two_from) || moved.is_some_and(|moved| is_large(moved, two_from))
+        unknown
+            || self.is_another_transfer(action, order)
+            || self.takes_two(two_from)
+            || moved.is_some_and(|moved| is_large(moved, two_from))
     }
 
     /// What `action` moves of the money of `order`, this payment included.

@@ -29,6 +29,7 @@ mod users;
 pub use addresses::{AddressClaim, AddressOwner, AddressStored, AddressUser};
 pub use audit::{AuditPage, HeldBalance};
 pub use bucket::{Bucket, Take, Taken};
+pub use cursors::{Again, ListRead};
 pub use due::{DuePage, DuePosition};
 pub use events::{Listed, ListedPage};
 pub use listing::{OrderFilter, OrderPosition, OrderPositions};

@@ -75,8 +75,17 @@ fn evidence(row: &Row, amount: Option<Money>) -> Result<Evidence, StoreError> {
 }
 
 /// The members of a decision.
-pub(super) const RULING: [&str; 8] =
-    ["action", "target", "targetMerchant", "ruledBy", "note", "ruledAt", "secondBy", "secondAt"];
+pub(super) const RULING: [&str; 9] = [
+    "action",
+    "target",
+    "targetMerchant",
+    "ruledBy",
+    "note",
+    "ruledAt",
+    "secondBy",
+    "secondAt",
+    "ruledAbout",
+];
 
 /// What a decision adds to a row.
 pub(super) fn of_ruling(ruling: &Ruling) -> Row {
@@ -94,6 +103,7 @@ pub(super) fn of_ruling(ruling: &Ruling) -> Row {
         Some(n(ruling.at.millis())),
         second.map(s),
         second_at.map(n),
+        ruling.about.map(|about| n(about.millis())),
     ];
     let named = RULING.into_iter().zip(members);
     named.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
@@ -142,6 +152,10 @@ fn ruling(row: &Row) -> Result<Option<Ruling>, StoreError> {
         note: text(row, "note")?.to_owned(),
         at: time(row, "ruledAt")?,
         second,
+        about: match row.contains_key("ruledAbout") {
+            true => Some(time(row, "ruledAbout")?),
+            false => None,
+        },
     }))
 }
 

@@ -35,7 +35,7 @@ pub struct Known {
     pub paid_back: bool,
     /// What is booked was another transaction, in another currency, or another user's: a person has to see the statement.
     pub contradicted: bool,
-    /// It was put aside; not of one that waits, undecided, only because the provider did not confirm it yet.
+    /// It was put aside; not of one that waits, undecided, or was rejected, only because the provider did not confirm it yet.
     pub parked: bool,
 }
 
@@ -382,18 +382,18 @@ fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
         || currencies.is_some_and(|(booked, named)| booked != named)
 }
 
-/// Whether what was put aside waits only because the provider did not confirm it, which may have known less then than it
-/// does now; and nobody has begun to decide. Of what only people credit, they have the statement already.
+/// Whether what was put aside waits, or was rejected, only because the provider did not confirm it, which may have known
+/// less then than it does now; and nobody is about to decide. Of what only people credit, they have the statement already.
 fn may_be_confirmed(row: &Row) -> bool {
     let currency = optional_text(row, "currency").and_then(Currency::parse);
     let amount = currency.and_then(|currency| money(row, "amount", currency).ok());
     if amount.is_some_and(is_beyond) {
         return false;
     }
-
     let why = optional_text(row, "why").and_then(ParkReason::parse);
     let state = optional_text(row, "state").map_or(Some(ReviewState::Open), ReviewState::parse);
-    (why, state) == (Some(ParkReason::Unconfirmed), Some(ReviewState::Open))
+    why == Some(ParkReason::Unconfirmed)
+        && matches!(state, Some(ReviewState::Open | ReviewState::Rejected))
 }
 
 /// That the review stands as it was read, decision and all, and that no order has come to wait for it since.

@@ -163,6 +163,18 @@ impl Store {
         Ok(settled(self.transact("hold", token, items).await?))
     }
 
+    /// Opens the review of a deposit again that a person has rejected; `PaymentTaken` when it is not rejected any more.
+    pub async fn review_again(
+        &self,
+        evidence: &Evidence,
+        (reason, now): (ParkReason, Timestamp),
+    ) -> Result<Settled, StoreError> {
+        let review = self.open_again(&evidence.identity(), (reason, now))?;
+        let at = now.millis().to_string();
+        let token = token(&["review-again", &evidence.identity(), &at]);
+        Ok(settled(self.transact("review", token, vec![review]).await?))
+    }
+
     /// Ends a review without a credit, if it stands as it was read; `order` before and after, where that
     /// changes one. `PaymentTaken` when what is `refunded` has a row: booked, or paid back before.
     pub async fn end_review(

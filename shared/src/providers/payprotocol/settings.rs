@@ -14,7 +14,8 @@ const CALLBACK_PATHS_MAX: usize = 4;
 const CALLBACK_PATH_BYTES_MAX: usize = 512;
 /// The contract's limit on a page.
 const PAGE_SIZE_MAX: u32 = 500;
-const CALL_TIMEOUT_MS_MAX: u64 = 30_000;
+/// As long as a create may stay with a provider; a look of the poller has 18 s.
+const CALL_TIMEOUT_MS_MAX: u64 = 7_500;
 /// More decimals than a 38-digit amount has digits would say nothing.
 const DECIMALS_MAX: u32 = 38;
 
@@ -105,7 +106,7 @@ impl Settings {
         let page_size = (1..=PAGE_SIZE_MAX).contains(&self.page_size);
         require(page_size, "page_size must be 1 to 500")?;
         let in_time = (1..=CALL_TIMEOUT_MS_MAX).contains(&self.call_timeout_ms);
-        require(in_time, "call_timeout_ms must be 1 to 30000")?;
+        require(in_time, "call_timeout_ms must be 1 to 7500")?;
         self.check_currencies()
     }
 
@@ -303,6 +304,7 @@ mod tests {
             (json!({"not_found_codes": []}), "not_found_codes"),
             (json!({"page_size": 501}), "page_size"),
             (json!({"call_timeout_ms": 0}), "call_timeout_ms"),
+            (json!({"call_timeout_ms": 7_501}), "call_timeout_ms"),
             (json!({"currencies": []}), "names none"),
             (json!({"currencies": [usdt(136, "TRON", 17), usdt(136, "TRON", 17)]}), "twice"),
             (json!({"currencies": [usdt(136, "TRON", 17), usdt(136, "ETH", 18)]}), "two names"),

@@ -55,8 +55,9 @@ impl Settings {
         if !self.order_path.starts_with('/') || !self.query_path.starts_with('/') {
             return refuse("a path must begin with a slash");
         }
-        if !(1..=30_000).contains(&self.call_timeout_ms) {
-            return refuse("call_timeout_ms must be 1 to 30000");
+        // As long as a create may stay with a provider; a look of the poller, of two calls, has 18 s.
+        if !(1..=7_500).contains(&self.call_timeout_ms) {
+            return refuse("call_timeout_ms must be 1 to 7500");
         }
         let currency = Currency::parse(&self.currency);
         currency.ok_or_else(|| SettingsError::new("currency is not in the table"))

@@ -185,6 +185,7 @@ fn settings_that_would_not_be_safe_are_refused() {
         json!({"currency": "DOGE"}),
         json!({"order_path": "orders"}),
         json!({"call_timeout_ms": 0}),
+        json!({"call_timeout_ms": 7_501}),
         json!({"typo": 1}),
     ] {
         assert_eq!(check(bad.clone()), None, "{bad}");

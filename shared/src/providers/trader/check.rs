@@ -13,7 +13,8 @@ use crate::providers::settings::stays_here;
 
 /// The names of requests that are not in callbacks.
 const REQUEST_FIELDS: [&str; 3] = ["address", "notify_url", "username"];
-const CALL_TIMEOUT_MS_MAX: u64 = 30_000;
+/// A look of the poller makes up to four calls, and has 18 s for them.
+const CALL_TIMEOUT_MS_MAX: u64 = 4_000;
 /// The scale of the finest token there is.
 const SCALE_MAX: u32 = 18;
 
@@ -30,7 +31,7 @@ impl Settings {
         require(known_scale, "request_amount_scale must be 0 or 4")?;
         require(self.callback_amount_scale <= SCALE_MAX, "callback_amount_scale is above 18")?;
         let in_time = (1..=CALL_TIMEOUT_MS_MAX).contains(&self.call_timeout_ms);
-        require(in_time, "call_timeout_ms must be 1 to 30000")?;
+        require(in_time, "call_timeout_ms must be 1 to 4000")?;
         self.query.as_ref().map_or(Ok(()), check_query)?;
         Currency::parse(&self.currency).ok_or(SettingsError("currency is not in the table"))
     }
@@ -191,6 +192,7 @@ mod tests {
             (json!({"request_amount_scale": 2}), "request_amount_scale"),
             (json!({"callback_amount_scale": 19}), "callback_amount_scale"),
             (json!({"call_timeout_ms": 0}), "call_timeout_ms"),
+            (json!({"call_timeout_ms": 4_001}), "call_timeout_ms"),
             (json!({"ack_status": 500}), "ack_status"),
             (json!({"ack_content_type": "a\nb"}), "ack_content_type"),
             (json!({"duplicate_order_prefixes": [""]}), "empty prefix"),
