@@ -335,7 +335,7 @@ impl Outbound for Unlisting {
         let answered = self.0.send(request, limits).await?;
         let mut answer: Value = serde_json::from_slice(answered.body()).unwrap();
         if answer.pointer("/data/list").is_some() {
-            (answer["data"]["list"], answer["data"]["total"]) = (json!([]), json!(0));
+            (answer["data"]["list"], answer["data"]["count"]) = (json!([]), json!(0));
         }
         Ok(Response::new(Bytes::from(answer.to_string())))
     }

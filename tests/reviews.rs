@@ -2291,3 +2291,126 @@ fn whatever_fails_a_second_transfer_is_credited_once_and_announced() {
     // The review, the order, one transaction, and what is announced.
     assert!(tried >= 6 * 4, "{tried}");
 }
+
+/// Makes another statement of a deposit.
+type Speak = fn(&mut Evidence);
+
+/// What a provider may say of a deposit before it says that it is the user's, and why that is put aside.
+const AGAINST: [(Speak, &str); 4] = [
+    (|said| said.kind = EvidenceKind::Declined, "declined_late"),
+    (|said| said.kind = EvidenceKind::Unlisted, "unlisted_currency"),
+    (|said| said.kind = EvidenceKind::Paid(Money::new(0, Currency::Usdt)), "nothing_received"),
+    (
+        |said| {
+            let (merchant, user) = (MerchantId::parse("m_demo"), UserId::parse("u_9"));
+            said.user_mark = merchant.zip(user).map(|(m, u)| UserMark::derive(&m, &u));
+        },
+        "wrong_user",
+    ),
+];
+
+/// The review of what was said first, and of what contradicts it; there is no other.
+async fn both(world: &World, why: &str) -> [Value; 2] {
+    let mut all = reviews(world, "operator").await;
+    all.sort_by_key(|one| one["why"] == "amount_conflict");
+    let found: Vec<&str> = all.iter().map(|one| one["why"].as_str().unwrap()).collect();
+    assert_eq!(found, [why, "amount_conflict"]);
+    all.try_into().unwrap()
+}
+
+fn message(evidence: &Evidence) -> SettlementMessage {
+    SettlementMessage { trace: TraceId::parse("test").unwrap(), evidence: evidence.clone() }
+}
+
+#[test]
+fn a_deposit_that_was_said_to_be_something_else_is_credited_by_a_person_alone() {
+    for (speak, why) in AGAINST {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            let mut against = deposited.clone();
+            speak(&mut against);
+            arrive(&world, &message(&against)).await;
+            for _ in 0..2 {
+                arrive(&world, &message(&deposited)).await;
+                world.let_pass(2).await;
+            }
+            let all = both(&world, why).await;
+            assert_eq!(balance(&world, "u_1"), 0, "{why}");
+            let mut credit = credit_user("u_1");
+            credit["merchant"] = "m_demo".into();
+            assert_eq!(resolve(&world, "operator", &all[1], &credit).await.status, 202, "{why}");
+            assert_eq!(balance(&world, "u_1"), 25_000_000, "{why}");
+            // The other statement of the same payment credits nothing more.
+            resolve(&world, "operator", &all[0], &credit).await;
+            arrive(&world, &message(&deposited)).await;
+            assert_eq!(balance(&world, "u_1"), 25_000_000, "{why}");
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn what_was_said_against_a_deposit_is_credited_or_paid_back_by_a_person_as_before() {
+    for action in ["credit_user", "refund"] {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            let mut against = deposited.clone();
+            AGAINST[3].0(&mut against);
+            arrive(&world, &message(&against)).await;
+            let seen = only_review(&world).await;
+            let mut body = credit_user("u_1");
+            body["merchant"] = "m_demo".into();
+            let body = if action == "refund" { note("refund") } else { body };
+            assert_eq!(resolve(&world, "operator", &seen, &body).await.status, 202);
+            arrive(&world, &message(&deposited)).await;
+            let (credited, refunds) = if action == "refund" { (0, 1) } else { (25_000_000, 0) };
+            assert_eq!((balance(&world, "u_1"), world.books().refunds), (credited, refunds));
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn whatever_fails_a_deposit_that_has_failed_is_not_credited_by_itself() {
+    let mut tried = 0;
+    for fault in Fault::ALL {
+        for index in 0..10 {
+            let met = simulate(1, async || {
+                let world = World::new().await;
+                let deposited = deposited(&world).await;
+                let mut against = deposited.clone();
+                AGAINST[0].0(&mut against);
+                queue(&world).send(&message(&against)).await.unwrap();
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let work = world.stack.settle_batch_with(&functions, 0);
+                let _ = until_crash(&faults, work).await;
+                world.pass(181).await;
+                world.settle().await;
+                let first = faults.calls();
+                arrive(&world, &message(&deposited)).await;
+                let all = both(&world, "declined_late").await;
+                assert_eq!(balance(&world, "u_1"), 0, "{fault:?} at {index}");
+                let mut credit = credit_user("u_1");
+                credit["merchant"] = "m_demo".into();
+                let path =
+                    format!("/admin/reviews/{}/resolve", all[1]["reviewId"].as_str().unwrap());
+                send_as(&world, "operator", "POST", &path, &credit).await;
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let work = world.stack.settle_batch_with(&functions, 0);
+                let _ = until_crash(&faults, work).await;
+                world.pass(181).await;
+                world.settle().await;
+                assert_eq!(balance(&world, "u_1"), 25_000_000, "{fault:?} at {index}");
+                sound(&world).await;
+                first > index || faults.calls() > index
+            });
+            tried += usize::from(met);
+        }
+    }
+    // The order, the address, the merchant, a transaction.
+    assert!(tried >= 6 * 4, "{tried}");
+}

@@ -130,6 +130,7 @@ impl Books {
             }),
             ("P", "P") if text(item, "kind") == "SHADOW" => self.shadows.push(text(item, "order")),
             ("P", "P") if text(item, "kind") == "REFUND" => self.refunds += 1,
+            ("P", "P") if text(item, "kind") == "ASIDE" => {}
             ("P", "P") => self.credits.push(Credit {
                 held: if item.get("held").is_some() { number(item, "held")? } else { 0 },
                 payment: pk,

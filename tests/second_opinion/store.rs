@@ -211,6 +211,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
         note: "n".to_owned(),
         at: NOW,
         second: None,
+        about: None,
     };
     for what in ["rule", "rule again"] {
         let came_to = store.rule(&review, (ReviewState::Approved, &ruling), NOW).await;

@@ -74,8 +74,8 @@ pub async fn create_order(
         let refusal = ApiError::field("paymentMethod", issue);
         return replay((context, Some(provider.name())), key, &command, refusal).await;
     }
-    if let Err(issue) = provider.check_amount(command.amount) {
-        let refusal = ApiError::field("amount", issue);
+    if let Err((field, issue)) = provider.check_amount(command.amount) {
+        let refusal = ApiError::field(field, issue);
         return replay((context, Some(provider.name())), key, &command, refusal).await;
     }
     let otherwise = command.fingerprint_otherwise(provider.name());

@@ -149,14 +149,7 @@ pub async fn settle(
             (None, Some(owner)) => context.policy(&evidence.provider, &owner.merchant).await?,
             (None, None) => Policy::default(),
         };
-        let now = clock.now();
-        let (found, now) = match found {
-            Some(order) if bug::is(Bug::M7) => {
-                let (order, now) = unsettled(order, now);
-                (Some(order), now)
-            }
-            found => (found, now),
-        };
+        let (found, now) = unsettled(found, clock.now());
         let whose = found.as_ref().map_or(whose_address(owner.as_ref()), Whose::of);
         if bug::is(Bug::M14) {
             let claim = store.park(evidence, ParkReason::Stale, whose, now).await?;
@@ -241,11 +234,14 @@ fn seen_in<'a>(
     }
 }
 
-/// A settled order as it was before, and when that ended: whoever trusts the request token alone does not
-/// look, and sends the same transaction again.
-fn unsettled(order: Order, now: Timestamp) -> (Order, Timestamp) {
+/// The order and the time. Of a seeded bug a settled order as it was before, and when that ended: whoever trusts the
+/// request token alone does not look, and sends the same transaction again.
+fn unsettled(mut order: Option<Order>, now: Timestamp) -> (Option<Order>, Timestamp) {
+    let Some(order) = order.take_if(|_| bug::is(Bug::M7)) else { return (order, now) };
     let last = order.history.last().filter(|_| order.state == OrderState::Success);
-    let Some((state, at)) = last.map(|last| (last.from, last.at)) else { return (order, now) };
+    let Some((state, at)) = last.map(|last| (last.from, last.at)) else {
+        return (Some(order), now);
+    };
     let nothing = Money::zero(order.amount.currency());
     let mut before = Order {
         state,
@@ -258,7 +254,7 @@ fn unsettled(order: Order, now: Timestamp) -> (Order, Timestamp) {
         ..order
     };
     before.history.pop();
-    (before, at)
+    (Some(before), at)
 }
 
 fn whose_address(owner: Option<&AddressUser>) -> Whose<'_> {
@@ -429,7 +425,11 @@ async fn came_to(
             Ok(if same { Wrote::Before } else { Wrote::Contradicted })
         }
         (Settled::PaymentTaken, Outcome::Settled | Outcome::PartlyPaid) => {
-            park(context, evidence, ParkReason::SecondPayment, whose).await.map(Wrote::Done)
+            let reason = match context.store.is_aside(evidence).await? {
+                true => ParkReason::AmountConflict,
+                false => ParkReason::SecondPayment,
+            };
+            park(context, evidence, reason, whose).await.map(Wrote::Done)
         }
         // The statement was put aside before, when it could not move the order: now it does.
         (Settled::PaymentTaken, Outcome::Held(reason) | Outcome::Parked(reason)) => {

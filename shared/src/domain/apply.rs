@@ -30,7 +30,8 @@ pub enum ParkReason {
     WrongCurrency,
     /// Nothing, or less than nothing, arrived; or less than the smallest amount that the policy takes.
     NothingReceived,
-    /// The same payment, now with another amount, transaction or address.
+    /// The same payment, now with another amount, transaction or address; or a deposit that was said to have failed, to be
+    /// another user's, in another currency, or of nothing.
     AmountConflict,
     /// Another payment for an order that was paid already.
     SecondPayment,
@@ -347,14 +348,15 @@ fn paid(
     }
 }
 
-/// Whether the evidence says otherwise of a payment than what was said before: another amount, another transaction or,
-/// of the order that the payment has made, another address.
+/// Whether the evidence says otherwise of a payment than what was said before: another amount, be it by dust, another
+/// transaction or, of the order that the payment has made, another address.
 pub fn contradicts(order: &Order, known: &Payment, evidence: &Evidence) -> bool {
     let (provider, account) = (&evidence.provider, &evidence.account);
     let made_it = order.id == OrderId::of_payment(provider, account, &known.id);
     let elsewhere = evidence.deposit.is_some() && evidence.deposit != order.deposit;
     let ids = (known.transaction_id.as_deref(), evidence.transaction_id.as_deref());
-    matches!(evidence.kind, EvidenceKind::Paid(received) if known.amount != received)
+    let dust = known.dust.zip(evidence.dust).is_some_and(|(one, other)| !one.is_as_much_as(other));
+    matches!(evidence.kind, EvidenceKind::Paid(received) if known.amount != received || dust)
         || are_two_transactions(ids)
         || (made_it && elsewhere)
 }

@@ -267,14 +267,7 @@ impl Review {
         if target.is_none() && of_order {
             return Some("these are several payments: credit them with their order");
         }
-        let others =
-            meant_for.filter(|order| order.state == OrderState::Review).is_some_and(|order| {
-                let waits = |payment: &Payment| {
-                    payment.id != *own
-                        && matches!(payment.fate, PaymentFate::Held | PaymentFate::Review)
-                };
-                on_order && order.payments.iter().any(waits)
-            });
+        let others = on_order && meant_for.is_some_and(|order| others_wait(order, own));
         let with_order = known.is_some_and(|payment| payment.fate == PaymentFate::Review);
         if target.is_none() && others && with_order {
             return Some("other payments wait with the same order: credit them together");
@@ -365,6 +358,14 @@ impl Ruling {
     pub fn is_by_two(&self) -> bool {
         self.second.as_ref().is_some_and(|(second, _)| *second != self.by)
     }
+}
+
+/// Whether the order waits for a person with other payments than `own`.
+fn others_wait(order: &Order, own: &str) -> bool {
+    let waits = |payment: &Payment| {
+        payment.id != own && matches!(payment.fate, PaymentFate::Held | PaymentFate::Review)
+    };
+    order.state == OrderState::Review && order.payments.iter().any(waits)
 }
 
 fn is_large(amount: Money, two_from: u64) -> bool {

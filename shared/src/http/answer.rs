@@ -66,9 +66,24 @@ impl Answer {
 pub fn trace_of(request: &Request) -> TraceId {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let given = header("x-trace-id").and_then(TraceId::parse);
-    let parent = || header("traceparent").and_then(|text| TraceId::parse(text.split('-').nth(1)?));
+    let parent = || header("traceparent").and_then(|text| TraceId::parse(trace_of_parent(text)?));
     let own = || gateway_id(request).and_then(TraceId::parse);
     given.or_else(parent).or_else(own).unwrap_or_else(TraceId::untraced)
+}
+
+/// The trace of a W3C `traceparent`; `None` of one that is none, as its rules ask.
+fn trace_of_parent(text: &str) -> Option<&str> {
+    let mut parts = text.split('-');
+    let mut hex = |length: usize| {
+        let is_hex = |part: &&str| {
+            part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        parts.next().filter(is_hex)
+    };
+    let (version, trace, parent, _flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+    let is_zero = |id: &str| id.bytes().all(|b| b == b'0');
+    let whole = version != "00" || parts.next().is_none();
+    (version != "ff" && whole && !is_zero(trace) && !is_zero(parent)).then_some(trace)
 }
 
 /// The X-Ray trace that Lambda runs this invocation in.

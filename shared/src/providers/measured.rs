@@ -50,7 +50,7 @@ impl Provider for Measured {
         self.0.can_query()
     }
 
-    fn check_amount(&self, amount: Money) -> Result<(), &'static str> {
+    fn check_amount(&self, amount: Money) -> Result<(), (&'static str, &'static str)> {
         self.0.check_amount(amount)
     }
 

@@ -152,8 +152,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
     /// Whether the provider can be asked about an order.
     fn can_query(&self) -> bool;
 
-    /// Refuses an amount that the provider cannot express, with a text for the client.
-    fn check_amount(&self, amount: Money) -> Result<(), &'static str>;
+    /// Refuses an amount that the provider cannot express: the member of the request, and what is wrong with it.
+    fn check_amount(&self, amount: Money) -> Result<(), (&'static str, &'static str)>;
 
     /// Whether orders are made here and brought to the provider. Of the others money just arrives, at a
     /// user's address.

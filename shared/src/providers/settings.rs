@@ -64,11 +64,11 @@ impl Account {
         }
     }
 
-    const fn policy(&self) -> Policy {
+    fn policy(&self) -> Policy {
         match self {
             Account::Trader(settings) => settings.policy,
             Account::Standard(settings) => settings.policy,
-            Account::PayProtocol(settings) => settings.policy,
+            Account::PayProtocol(settings) => settings.policy(),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Provider for Shadow {
         true
     }
 
-    fn check_amount(&self, amount: Money) -> Result<(), &'static str> {
+    fn check_amount(&self, amount: Money) -> Result<(), (&'static str, &'static str)> {
         self.real.check_amount(amount)
     }
 

@@ -34,7 +34,8 @@ impl<'a> Whose<'a> {
 }
 
 impl Store {
-    /// Puts evidence aside; `Raced` when it was put aside before.
+    /// Puts evidence aside; `Raced` when it was put aside before. Of a deposit of which it says what no credit can follow,
+    /// nothing is credited by itself any more.
     pub async fn park(
         &self,
         evidence: &Evidence,
@@ -42,6 +43,12 @@ impl Store {
         whose: Whose<'_>,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
+        if evidence.deposit.is_some() && speaks_against(reason) {
+            let parked = parked_row(evidence, reason, whose, now);
+            if let Some(written) = self.park_against(evidence, parked, now).await? {
+                return Ok(written);
+            }
+        }
         let mut budget = Budget::new();
         loop {
             let request = self.client.put_item().table_name(&self.table);
@@ -62,6 +69,18 @@ impl Store {
             budget.pause("parked evidence").await?;
         }
     }
+}
+
+/// Whether a statement that is put aside for this reason and one that could be credited contradict each other, if they are
+/// about one deposit: its failure, another user, another currency, or nothing. What cannot be read contradicts nothing.
+const fn speaks_against(reason: ParkReason) -> bool {
+    matches!(
+        reason,
+        ParkReason::DeclinedLate
+            | ParkReason::WrongUser
+            | ParkReason::UnlistedCurrency
+            | ParkReason::NothingReceived
+    )
 }
 
 pub(super) fn parked_key(identity: &str) -> Row {

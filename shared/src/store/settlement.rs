@@ -1,6 +1,7 @@
 //! Settlement: order, payment and balance in one transaction. The payment row is the `CREDIT` ledger
 //! entry and the guard against a second one; it is never changed and never expires. Of a shadow order it guards
-//! too, and nothing else: no balance is touched, and no ledger shows it.
+//! too, and nothing else: no balance is touched, and no ledger shows it. A deposit of which the provider has said what
+//! no credit can follow has a row without money, which only a person's booking replaces.
 
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem, Update};
 
@@ -10,15 +11,17 @@ use super::item::{Change, change, encode, order_key};
 use super::orders::token;
 use super::parked::{Whose, parked_row};
 use super::reviews::ReviewState;
-use super::row::{Row, bytes, key, n, parsed_if_there, s};
+use super::row::{Row, bytes, key, n, optional_text, parsed_if_there, s};
 use super::users::{balance_key, owner_at, owner_of};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Written};
 use crate::bug::{self, Bug};
 use crate::domain::apply::ParkReason;
 use crate::domain::{Entry, EntryKind, Evidence, EvidenceKind, Order, OrderId, Review, Timestamp};
 
 /// The kind of a payment that no money stands behind.
 const SHADOW: &str = "SHADOW";
+/// The kind of a payment of which the provider has said something else than that it arrived.
+const ASIDE: &str = "ASIDE";
 
 /// What became of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,10 @@ impl Store {
             return Err(StoreError::Damaged(format!("a booking of two modes: {}", after.id)));
         }
         let mut items = vec![
-            self.new_row(payment_row(after, entry, evidence))?,
+            match review {
+                Some(_) => self.by_a_person(payment_row(after, entry, evidence))?,
+                None => self.new_row(payment_row(after, entry, evidence))?,
+            },
             match order {
                 OrderWrite::Move(before, after) => self.order_update(before, after)?,
                 OrderWrite::New(order) => self.new_row(encode(order))?,
@@ -105,8 +111,51 @@ impl Store {
         Ok(settled(self.transact("settlement", token, items).await?))
     }
 
+    /// Whether the provider has said of the payment what no credit can follow, and nobody has booked it since.
+    pub async fn is_aside(&self, evidence: &Evidence) -> Result<bool, StoreError> {
+        let row = self.payment(evidence).await?;
+        Ok(row.is_some_and(|row| optional_text(&row, "kind") == Some(ASIDE)))
+    }
+
+    /// Puts a statement aside that no credit of its payment can follow; `Raced` when it was put aside before,
+    /// `None` when the payment has a row already.
+    pub(super) async fn park_against(
+        &self,
+        evidence: &Evidence,
+        parked: Row,
+        now: Timestamp,
+    ) -> Result<Option<Written>, StoreError> {
+        let items = vec![self.new_row(parked)?, self.new_row(aside_row(evidence, now))?];
+        let at = now.millis().to_string();
+        let digest = hex::encode(evidence.digest);
+        let token = token(&["aside", &evidence.identity(), &digest, &at]);
+        Ok(match self.transact("parked evidence", token, items).await? {
+            Transacted::Done => Some(Written::Now),
+            Transacted::Refused(fates) => match fates.first() {
+                Some(ItemFate::Refused(_)) => Some(Written::Raced),
+                _ => None,
+            },
+        })
+    }
+
+    /// A row of a payment that people have decided about: new, or in the place of one without money.
+    fn by_a_person(&self, row: Row) -> Result<TransactWriteItem, StoreError> {
+        let mut item = self.new_row(row)?;
+        if let Some(put) = item.put.as_mut() {
+            put.condition_expression = Some("attribute_not_exists(pk) OR kind = :aside".to_owned());
+            put.expression_attribute_values = Some([(":aside".to_owned(), s(ASIDE))].into());
+        }
+        Ok(item)
+    }
+
     /// The order that the payment of `evidence` is booked with.
     pub async fn booked_with(&self, evidence: &Evidence) -> Result<Option<OrderId>, StoreError> {
+        let row = self.payment(evidence).await?;
+        let order = row.as_ref().map(|row| parsed_if_there(row, "order", OrderId::parse));
+        Ok(order.transpose()?.flatten())
+    }
+
+    async fn payment(&self, evidence: &Evidence) -> Result<Option<Row>, StoreError> {
         let request = self.client.get_item().table_name(&self.table);
         let output = request
             .set_key(Some(payment_key(evidence)))
@@ -115,8 +164,7 @@ impl Store {
             .send()
             .await
             .map_err(|error| StoreFault::of(&error))?;
-        let order = output.item.as_ref().map(|row| parsed_if_there(row, "order", OrderId::parse));
-        Ok(order.transpose()?.flatten())
+        Ok(output.item)
     }
 
     /// Moves the order to `after` and puts the evidence aside.
@@ -186,7 +234,7 @@ impl Store {
     ) -> Result<Settled, StoreError> {
         let mut items = Vec::new();
         if let Some(evidence) = refunded {
-            items.push(self.new_row(refund_row(evidence, now))?);
+            items.push(self.by_a_person(refund_row(evidence, now))?);
         }
         items.push(self.close_review(review, state, now)?);
         if let Some((before, after)) = order {
@@ -264,6 +312,18 @@ fn transaction_token(what: &str, before: &Order, after: &Order, evidence: &Evide
     let seen = evidence.observed_at.millis().to_string();
     let fields = [what, before.id.as_str(), &version, &at, &identity, source, &digest, trace];
     token(&[&fields[..], &[&noted, &seen]].concat())
+}
+
+/// The row of a payment that nothing credits by itself.
+fn aside_row(evidence: &Evidence, now: Timestamp) -> Row {
+    let mut row = payment_key(evidence);
+    let mut put = |name: &str, value| row.insert(name.to_owned(), value);
+    put("kind", s(ASIDE));
+    put("provider", s(evidence.provider.as_str()));
+    put("source", s(evidence.source.as_str()));
+    put("evidence", s(evidence.identity()));
+    put("at", n(now.millis()));
+    row
 }
 
 /// The row of a payment that goes back: it is never credited afterwards, whatever comes to prove it.

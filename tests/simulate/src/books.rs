@@ -303,7 +303,8 @@ impl Books {
                 entry.1 += value(row, "entries") - value(old.as_ref(), "entries");
             }
             let is_credit = row.is_some_and(|row| text(row, "kind") == "CREDIT");
-            if let ("P", Some(row), None, true) = (kind, row, old, is_credit) {
+            let is_new = old.as_ref().is_none_or(|old| text(old, "kind") == "ASIDE");
+            if let ("P", Some(row), true, true) = (kind, row, is_new, is_credit) {
                 let account = format!("U#{}#{}", text(row, "merchant"), text(row, "user"));
                 let currency = format!("B#{}", text(row, "currency"));
                 let entry = deltas.entry((account, currency)).or_default();

@@ -176,7 +176,7 @@ impl Provider for PayProtocol {
     }
 
     fn policy(&self) -> Policy {
-        self.settings.policy
+        self.settings.policy()
     }
 
     fn can_query(&self) -> bool {
@@ -199,8 +199,10 @@ impl Provider for PayProtocol {
         true
     }
 
-    fn check_amount(&self, _: Money) -> Result<(), &'static str> {
-        Err("cannot be ordered with this payment method: ask for the user's deposit addresses")
+    fn check_amount(&self, _: Money) -> Result<(), (&'static str, &'static str)> {
+        let issue =
+            "cannot be ordered with this payment method: ask for the user's deposit addresses";
+        Err(("amount", issue))
     }
 
     fn networks(&self) -> Vec<&str> {

@@ -16,6 +16,8 @@ const CALLBACK_PATH_BYTES_MAX: usize = 512;
 const PAGE_SIZE_MAX: u32 = 500;
 /// As long as a create may stay with a provider; a look of the poller has 18 s.
 const CALL_TIMEOUT_MS_MAX: u64 = 7_500;
+/// A thousand whole units, in minor ones.
+const CONFIRM_FROM: u64 = 1_000_000_000;
 /// More decimals than a 38-digit amount has digits would say nothing.
 const DECIMALS_MAX: u32 = 38;
 
@@ -108,6 +110,13 @@ impl Settings {
         let in_time = (1..=CALL_TIMEOUT_MS_MAX).contains(&self.call_timeout_ms);
         require(in_time, "call_timeout_ms must be 1 to 7500")?;
         self.check_currencies()
+    }
+
+    /// What to do with money that does not match. A deposit has no order that could tell a forged one from a genuine one:
+    /// from a thousand units on the provider is asked, unless the settings name another amount.
+    pub fn policy(&self) -> Policy {
+        let confirm_from = self.policy.confirm_from.or(Some(CONFIRM_FROM));
+        Policy { confirm_from, ..self.policy }
     }
 
     /// What the account is called in what is stored.

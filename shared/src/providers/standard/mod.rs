@@ -193,11 +193,11 @@ impl Provider for Standard {
         true
     }
 
-    fn check_amount(&self, amount: Money) -> Result<(), &'static str> {
+    fn check_amount(&self, amount: Money) -> Result<(), (&'static str, &'static str)> {
         if amount.currency() == self.currency {
             return Ok(());
         }
-        Err("is in a currency that this payment method does not take")
+        Err(("currency", "is not taken by this payment method"))
     }
 
     async fn find_addresses(&self, _: &UserMark, _: Timestamp) -> Answer<Vec<Deposit>> {

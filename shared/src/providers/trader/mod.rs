@@ -233,14 +233,16 @@ impl Provider for Trader {
         self.settings.query.is_some()
     }
 
-    fn check_amount(&self, amount: Money) -> Result<(), &'static str> {
+    fn check_amount(&self, amount: Money) -> Result<(), (&'static str, &'static str)> {
         if amount.currency() != self.currency {
-            return Err("is in a currency that this payment method does not take");
+            return Err(("currency", "is not taken by this payment method"));
         }
         match amount.to_scaled(PROVIDER_DECIMALS) {
             Ok(_) => Ok(()),
             Err(_) => {
-                Err("may have at most 4 decimals with this payment method: use a multiple of 100")
+                let issue =
+                    "may have at most 4 decimals with this payment method: use a multiple of 100";
+                Err(("amount", issue))
             }
         }
     }
