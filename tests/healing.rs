@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use recharge_local::aws::faults::{Fault, Faults, LogEntry, Service};
+use recharge_local::aws::faults::{Call, Fault, Faults, LogEntry, Service};
 use recharge_local::call::ADMIN_KEYS;
 use recharge_local::sim::payprotocol::Mode as PayprotocolMode;
 use recharge_local::sim::receiver::{Manner, SimReceiver};
@@ -296,9 +296,13 @@ fn a_slow_record_holds_the_notices_of_the_others_up_for_half_a_second_at_most() 
             let order = create(&world, &format!("k-{n}")).await;
             world.deliver(&world.pay(&order, None)).await;
         }
-        // One of ten transactions gets no answer, is tried again, and the instance dies with it.
-        let transactions = AtomicU32::new(0);
-        let dies = Faults::new(world.clock().clone(), move |call| {
+        // One of ten transactions gets no answer for a second, is tried again, and the instance dies with it.
+        let (transactions, slow) = (AtomicU32::new(0), AtomicU32::new(0));
+        let latency = move |call: &Call| match call.operation.as_str() {
+            "TransactWriteItems" if slow.fetch_add(1, Ordering::Relaxed) == 0 => 1_000,
+            _ => 0,
+        };
+        let dies = move |call: &Call| {
             if call.operation != "TransactWriteItems" {
                 return Fault::None;
             }
@@ -307,7 +311,8 @@ fn a_slow_record_holds_the_notices_of_the_others_up_for_half_a_second_at_most() 
                 1..10 => Fault::None,
                 _ => Fault::CrashBefore,
             }
-        });
+        };
+        let dies = Faults::with_latency(world.clock().clone(), dies, latency);
         let functions = world.instance(&dies, 3);
         let batch = world.stack.settle_batch_with(&functions, 0);
         assert_eq!(recharge_tests::world::until_crash(&dies, batch).await, None);
