@@ -283,7 +283,8 @@ fn deposits_and_decisions_cost_what_the_architecture_says() {
         let address = made.json["addresses"][0]["address"].as_str().unwrap();
         let deposited = world.deposit(address, "12.5").callback.unwrap();
         world.deliver_payprotocol(&deposited).await;
-        work(&world, "settlement of a deposit", (8, 6)).await;
+        // Two of them for the transfer's own row, which an order's settlement does not have.
+        work(&world, "settlement of a deposit", (10, 6)).await;
 
         let created = world.create("u_1", MINOR, "k-1").await;
         let order = created.json["orderId"].as_str().unwrap();

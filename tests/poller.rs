@@ -17,14 +17,14 @@ use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::Mode;
-use recharge_local::stack::TRADER_KEY;
+use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_API_KEY, TRADER_KEY};
 use recharge_shared::app::submit::Submission;
 use recharge_shared::domain::{
     AmountPolicy, Merchant, MerchantId, MerchantPolicy, Order, OrderId, OrderState, ProviderName,
     Timestamp,
 };
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
-use recharge_shared::store::{ListRead, Store, Written};
+use recharge_shared::store::{Again, ListRead, Store, Written};
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::{Value, json};
@@ -290,6 +290,43 @@ async fn read_by_and_by(answers_after_ms: u64) {
     }
     assert_eq!(world.books().orders.len(), 240, "{answers_after_ms} ms: after {runs} runs");
     assert_eq!(world.books().violations(), Vec::<String>::new());
+}
+
+/// What could be read by minutes alone is looked back at by minutes, too, however quick the list is by then.
+#[test]
+fn a_look_back_gets_over_what_is_too_much_at_once() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let address = address(&world).await;
+        world.stack.poll().await.unwrap();
+        for _ in 0..900 {
+            let _ = world.deposit(&address, "1");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        world.payprotocol.set_page_size_max(10);
+        let burst_ends = world.clock().now_ms();
+        let slow = |call: &Call| if call.service == Service::Provider { 1_000 } else { 0 };
+        let run = async || {
+            let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+            poll(&world.instance(&faults, 1)).await;
+            world.settle().await;
+            world.pass(60).await;
+        };
+        for _ in 0..25 {
+            run().await;
+        }
+        assert_eq!(world.books().orders.len(), 900);
+        // No run for an hour: all of it falls due at once.
+        world.pass(4_000).await;
+        for _ in 0..40 {
+            run().await;
+        }
+        let (name, account) = (ProviderName::parse(PAYPROTOCOL).unwrap(), PAYPROTOCOL_API_KEY);
+        let read = store(&world).list_read_until(&name, account).await.unwrap().unwrap();
+        let hour = read.again[&Again::AfterHour];
+        assert!(hour.millis() > burst_ends, "{hour:?}, the burst ended at {burst_ends}");
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
 }
 
 /// A provider whose lists name nobody for the first payments, and take their time.

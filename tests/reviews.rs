@@ -1833,13 +1833,13 @@ fn only_the_decision_that_was_read_is_opened_again() {
         store.rule(&open, (ReviewState::Approved, &first), at(60_000)).await.unwrap();
         let seen_by_a = store.review(&id).await.unwrap().unwrap();
         // Another worker opens it again, and people decide otherwise: whoever saw it before that takes nothing away.
-        assert_eq!(store.reopen_review(&seen_by_a, "once").await.unwrap(), Written::Now);
+        assert_eq!(store.reopen_review(&seen_by_a, ("once", None)).await.unwrap(), Written::Now);
         let late = (ReviewState::Approved, &ruling(Action::Refund, 1));
         assert_eq!(store.rule(&open, late, at(60_000)).await.unwrap(), Written::Raced);
         let open = store.review(&id).await.unwrap().unwrap();
         let second = (ReviewState::Approved, &ruling(Action::Reject, 1));
         assert_eq!(store.rule(&open, second, at(60_000)).await.unwrap(), Written::Now);
-        assert_eq!(store.reopen_review(&seen_by_a, "late").await.unwrap(), Written::Raced);
+        assert_eq!(store.reopen_review(&seen_by_a, ("late", None)).await.unwrap(), Written::Raced);
         let now = store.review(&id).await.unwrap().unwrap();
         assert_eq!((now.state, now.refusal), (ReviewState::Approved, None));
     });
@@ -2295,6 +2295,13 @@ fn whatever_fails_a_second_transfer_is_credited_once_and_announced() {
 /// Makes another statement of a deposit.
 type Speak = fn(&mut Evidence);
 
+/// The same deposit, said otherwise: in other words, too.
+fn said_otherwise(deposited: &Evidence, speak: Speak) -> Evidence {
+    let mut against = Evidence { raw: "otherwise".to_owned(), ..deposited.clone() };
+    speak(&mut against);
+    against
+}
+
 /// What a provider may say of a deposit before it says that it is the user's, and why that is put aside.
 const AGAINST: [(Speak, &str); 4] = [
     (|said| said.kind = EvidenceKind::Declined, "declined_late"),
@@ -2328,8 +2335,7 @@ fn a_deposit_that_was_said_to_be_something_else_is_credited_by_a_person_alone() 
         simulate(1, async || {
             let world = World::new().await;
             let deposited = deposited(&world).await;
-            let mut against = deposited.clone();
-            speak(&mut against);
+            let against = said_otherwise(&deposited, speak);
             arrive(&world, &message(&against)).await;
             for _ in 0..2 {
                 arrive(&world, &message(&deposited)).await;
@@ -2356,8 +2362,7 @@ fn what_was_said_against_a_deposit_is_credited_or_paid_back_by_a_person_as_befor
         simulate(1, async || {
             let world = World::new().await;
             let deposited = deposited(&world).await;
-            let mut against = deposited.clone();
-            AGAINST[3].0(&mut against);
+            let against = said_otherwise(&deposited, AGAINST[3].0);
             arrive(&world, &message(&against)).await;
             let seen = only_review(&world).await;
             let mut body = credit_user("u_1");
@@ -2380,8 +2385,7 @@ fn whatever_fails_a_deposit_that_has_failed_is_not_credited_by_itself() {
             let met = simulate(1, async || {
                 let world = World::new().await;
                 let deposited = deposited(&world).await;
-                let mut against = deposited.clone();
-                AGAINST[0].0(&mut against);
+                let against = said_otherwise(&deposited, AGAINST[0].0);
                 queue(&world).send(&message(&against)).await.unwrap();
                 let faults = Faults::at(world.clock().clone(), index, fault);
                 let functions = world.instance(&faults, 1);
@@ -2413,4 +2417,293 @@ fn whatever_fails_a_deposit_that_has_failed_is_not_credited_by_itself() {
     }
     // The order, the address, the merchant, a transaction.
     assert!(tried >= 6 * 4, "{tried}");
+}
+
+/// The same transfer as the provider tells it once more, as another payment.
+fn told_again(deposited: &Evidence, id: &str) -> Evidence {
+    let order_id = OrderId::of_payment(&deposited.provider, &deposited.account, id);
+    let hash = deposited.transaction_id.as_deref().unwrap();
+    Evidence {
+        payment_id: id.to_owned(),
+        order_id: Some(order_id),
+        transaction_id: Some(format!("0x{}", hash.to_uppercase())),
+        digest: [9; 32],
+        ..deposited.clone()
+    }
+}
+
+fn by_two() -> [(&'static str, Value); 2] {
+    ["operator", "operator2"].map(|person| (person, to_user("u_1")))
+}
+
+#[test]
+fn a_transfer_that_is_told_as_two_deposits_is_credited_once_by_itself() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        let again = told_again(&deposited, "77");
+        for evidence in [&deposited, &again, &deposited, &again] {
+            arrive(&world, &message(evidence)).await;
+        }
+        let seen = only_review(&world).await;
+        assert_eq!((balance(&world, "u_1"), &seen["why"]), (25_000_000, &json!("same_transfer")));
+        let known = store(&world).known_statements(&[deposited, again]).await.unwrap();
+        assert_eq!((known[0].booked, known[1].parked), (true, true));
+        // Who has looked at the chain may find that one transaction has paid twice.
+        for (person, body) in by_two() {
+            assert_eq!(balance(&world, "u_1"), 25_000_000);
+            assert_eq!(resolve(&world, person, &seen, &body).await.status, 202);
+        }
+        assert_eq!(balance(&world, "u_1"), 50_000_000);
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        sound(&world).await;
+    });
+}
+
+/// Makes another deposit of one.
+type Differ = fn(&mut Evidence);
+
+#[test]
+fn another_transaction_or_one_that_is_not_told_is_another_transfer() {
+    let differ: [Differ; 3] = [
+        |other| other.transaction_id = Some("ff".to_owned()),
+        |other| other.transaction_id = None,
+        |other| other.transaction_id = Some("0x0000".to_owned()),
+    ];
+    for differ in differ {
+        simulate(1, async || {
+            let world = World::new().await;
+            let mut deposited = deposited(&world).await;
+            let mut other = told_again(&deposited, "77");
+            differ(&mut other);
+            // Of no transaction that is told nobody knows that it is the same one.
+            if other.transaction_id.as_deref() != Some("ff") {
+                deposited.transaction_id.clone_from(&other.transaction_id);
+            }
+            for evidence in [&deposited, &other] {
+                arrive(&world, &message(evidence)).await;
+            }
+            assert_eq!((balance(&world, "u_1"), world.books().parked), (50_000_000, 0));
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn who_credits_a_transfer_hears_first_that_it_is_credited_by_another_name() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let mut stale = deposited(&world).await;
+        stale.stale = true;
+        arrive(&world, &message(&stale)).await;
+        let again = told_again(&stale, "77");
+        arrive(&world, &message(&Evidence { stale: false, ..again })).await;
+        let seen = only_review(&world).await;
+        assert_eq!((balance(&world, "u_1"), &seen["why"]), (25_000_000, &json!("stale")));
+        assert_eq!(resolve(&world, "operator", &seen, &to_user("u_1")).await.status, 202);
+        let open = only_review(&world).await;
+        assert_eq!(
+            (&open["why"], &open["refusal"]),
+            (&json!("same_transfer"), &json!("same_transfer"))
+        );
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        for (person, body) in by_two() {
+            assert_eq!(resolve(&world, person, &seen, &body).await.status, 202);
+        }
+        assert_eq!(balance(&world, "u_1"), 50_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_transfer_that_was_paid_back_is_not_credited_by_another_name() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let mut stale = deposited(&world).await;
+        stale.stale = true;
+        arrive(&world, &message(&stale)).await;
+        let seen = only_review(&world).await;
+        assert_eq!(resolve(&world, "operator", &seen, &note("refund")).await.status, 202);
+        let again = told_again(&stale, "77");
+        arrive(&world, &message(&Evidence { stale: false, ..again })).await;
+        assert_eq!(balance(&world, "u_1"), 0);
+        assert_eq!(only_review(&world).await["why"], "same_transfer");
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn whatever_fails_a_transfer_that_is_told_as_two_deposits_is_credited_once() {
+    let mut tried = 0;
+    for fault in Fault::ALL {
+        for index in 0..10 {
+            let met = simulate(1, async || {
+                let world = World::new().await;
+                let deposited = deposited(&world).await;
+                let again = told_again(&deposited, "77");
+                let mut met = false;
+                for evidence in [&deposited, &again] {
+                    queue(&world).send(&message(evidence)).await.unwrap();
+                    let faults = Faults::at(world.clock().clone(), index, fault);
+                    let functions = world.instance(&faults, 1);
+                    let work = world.stack.settle_batch_with(&functions, 0);
+                    let _ = until_crash(&faults, work).await;
+                    met |= faults.calls() > index;
+                }
+                world.pass(181).await;
+                world.settle().await;
+                world.let_pass(3).await;
+                assert_eq!(only_review(&world).await["why"], "same_transfer");
+                assert_eq!(balance(&world, "u_1"), 25_000_000, "{fault:?} at {index}");
+                sound(&world).await;
+                met
+            });
+            tried += usize::from(met);
+        }
+    }
+    // The order, the address, the merchant, the transaction, what is put aside.
+    assert!(tried >= 6 * 5, "{tried}");
+}
+
+/// What our own settings put aside is credited once they are mended: the provider has never said otherwise.
+#[test]
+fn the_same_words_of_a_deposit_are_credited_once_they_are_understood() {
+    for speak in [AGAINST[1].0, AGAINST[2].0] {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            let mut unlisted = deposited.clone();
+            speak(&mut unlisted);
+            arrive(&world, &message(&unlisted)).await;
+            assert_eq!((balance(&world, "u_1"), world.books().parked), (0, 1));
+            for _ in 0..2 {
+                arrive(&world, &message(&deposited)).await;
+            }
+            assert_eq!((balance(&world, "u_1"), world.books().parked), (25_000_000, 1));
+            // Said of what is booked, it takes nothing back.
+            arrive(&world, &message(&said_otherwise(&deposited, speak))).await;
+            assert_eq!(balance(&world, "u_1"), 25_000_000);
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn a_deposit_that_was_paid_back_by_one_of_two_statements_is_credited_by_neither() {
+    for (speak, why) in AGAINST {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            arrive(&world, &message(&said_otherwise(&deposited, speak))).await;
+            arrive(&world, &message(&deposited)).await;
+            let all = both(&world, why).await;
+            assert_eq!(resolve(&world, "operator", &all[1], &note("refund")).await.status, 202);
+            assert_eq!(world.books().refunds, 1, "{why}");
+            resolve(&world, "operator", &all[0], &to_user("u_1")).await;
+            arrive(&world, &message(&deposited)).await;
+            assert_eq!(balance(&world, "u_1"), 0, "{why}");
+            sound(&world).await;
+        });
+    }
+}
+
+/// What contradicts a credit is paid back without it.
+#[test]
+fn another_amount_of_a_credited_deposit_goes_back_beside_the_credit() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        arrive(&world, &message(&deposited)).await;
+        let kind = EvidenceKind::Paid(Money::new(7_000_000, Currency::Usdt));
+        arrive(&world, &message(&Evidence { kind, ..deposited })).await;
+        let seen = only_review(&world).await;
+        assert_eq!(seen["why"], "amount_conflict");
+        assert_eq!(resolve(&world, "operator", &seen, &note("refund")).await.status, 202);
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REFUND");
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (25_000_000, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn dust_that_one_of_two_statements_has_is_a_conflict() {
+    let dust = recharge_shared::domain::evidence::Dust { units: 250, scale: 18 };
+    for first in [None, Some(dust)] {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            let second = if first.is_none() { Some(dust) } else { None };
+            let [one, other] = [first, second].map(|dust| Evidence { dust, ..deposited.clone() });
+            for evidence in [&one, &other] {
+                arrive(&world, &message(evidence)).await;
+            }
+            assert_eq!(only_review(&world).await["why"], "amount_conflict");
+            let known = store(&world).known_statements(&[one, other]).await.unwrap();
+            let contradicted: Vec<bool> = known.iter().map(|known| known.contradicted).collect();
+            assert_eq!((contradicted, balance(&world, "u_1")), (vec![false, true], 25_000_000));
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn a_failure_that_was_put_aside_before_the_address_was_known_counts_when_it_is_said_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        let failed = said_otherwise(&deposited, AGAINST[0].0);
+        // The row of the address came later than the first statement.
+        let whose = recharge_shared::store::Whose::default();
+        let why = recharge_shared::domain::ParkReason::UnknownAddress;
+        store(&world).park(&failed, why, whose, failed.observed_at).await.unwrap();
+        arrive(&world, &message(&failed)).await;
+        arrive(&world, &message(&deposited)).await;
+        both(&world, "unknown_address").await;
+        assert_eq!(balance(&world, "u_1"), 0);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_first_transfer_that_was_put_aside_is_credited_beside_the_second_one_by_two_people() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, &order, 4_000_000);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        arrive(&world, &paid(&world, &order, &order, MINOR)).await;
+        let seen = only_review(&world).await;
+        assert_eq!((balance(&world, "u_1"), &seen["why"]), (MINOR.into(), &json!("stale")));
+        assert_eq!(resolve(&world, "admin", &seen, &credit_order(&order)).await.status, 409);
+        for person in ["admin", "admin2"] {
+            assert_eq!(balance(&world, "u_1"), MINOR.into());
+            assert_eq!(resolve(&world, person, &seen, &credit_user("u_1")).await.status, 202);
+        }
+        assert_eq!(balance(&world, "u_1"), i128::from(MINOR) + 4_000_000);
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_second_transfer_after_the_first_was_paid_back_is_credited_by_two_people() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, &order, 4_000_000);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        assert_eq!(resolve(&world, "admin", &seen, &note("refund")).await.status, 202);
+        arrive(&world, &paid(&world, &order, &order, MINOR)).await;
+        let seen = only_review(&world).await;
+        assert_eq!((balance(&world, "u_1"), &seen["why"]), (0, &json!("second_payment")));
+        for person in ["admin", "admin2"] {
+            assert_eq!(balance(&world, "u_1"), 0);
+            assert_eq!(resolve(&world, person, &seen, &credit_user("u_1")).await.status, 202);
+        }
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (MINOR.into(), 1));
+        sound(&world).await;
+    });
 }

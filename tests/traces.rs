@@ -7,8 +7,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderValue;
+use recharge_local::sim::receiver::Manner;
 use recharge_tests::World;
-use recharge_tests::world::simulate;
+use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::Value;
 
 const MINOR: i64 = 5_000_000;
@@ -96,6 +97,28 @@ fn a_callbacks_trace_goes_with_its_messages_to_the_notification() {
             assert_eq!(trace_headers(&world, &names.notifications.name), [Some(header)]);
             world.notify().await;
             log.all_have("trace-of-callback", &xray, "notifier");
+        });
+    });
+}
+
+#[test]
+fn a_notice_that_is_tried_again_has_its_orders_trace() {
+    logged(|log| {
+        simulate(1, async || {
+            let world = World::of_trader().await;
+            world.receiver.set(CALLBACK_URL, Manner::Answers(500, String::new()));
+            let created = world.create("u_1", MINOR, "k-1").await;
+            let order = created.json["orderId"].as_str().unwrap().to_owned();
+            assert_eq!(world.send(&world.callback(&world.pay(&order, None))).await.status, 200);
+            world.settle().await;
+            world.notify().await;
+            for _ in 0..2 {
+                world.pass(3_600).await;
+                world.stack.poll().await.unwrap();
+                log.lines();
+                world.notify().await;
+                log.all_have("request-1", &Value::Null, "notifier");
+            }
         });
     });
 }

@@ -224,7 +224,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
         let came_to = store.end_review(&ruled, state, None, Some(&short)).await;
         steps.note(what, came_to.unwrap());
     }
-    steps.note("reopen", store.reopen_review(&ruled, "x").await.unwrap());
+    steps.note("reopen", store.reopen_review(&ruled, ("x", None)).await.unwrap());
     steps.note("closed", why(&store.reviews(None, (true, 10), None).await.unwrap()));
     steps.note("due", store.due_reviews((NOW, 10), None).await.unwrap().found.len());
 }

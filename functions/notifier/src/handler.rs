@@ -89,7 +89,9 @@ async fn one(deps: &Deps, way: &Spared<'_>, record: &SqsMessage) -> bool {
         Ok(message) => {
             let header = TraceHeader::of_message(&record.attributes);
             let xray = header.as_ref().map(TraceHeader::root);
-            let span = tracing::error_span!("notice", trace = message.trace.as_str(), xray);
+            let trace = Some(message.trace.as_str()).filter(|_| message.trace.is_known());
+            // What the poller hands over has its order's, once that is read.
+            let span = tracing::error_span!("notice", trace, xray);
             match heard(deps, way, (&message, receives(record))).instrument(span).await {
                 Ok(done) => return done,
                 Err(error) => {

@@ -90,7 +90,11 @@ pub async fn notify(
     let Context { store, clock, .. } = context;
     let read = join(store.order(&message.order), store.notice(&message.order, message.sequence));
     let (order, row) = read.await;
-    let Some(notice) = order?.and_then(|order| order.notice(message.sequence)) else {
+    let order = order?;
+    if let Some(order) = order.as_ref().filter(|_| !message.trace.is_known()) {
+        tracing::Span::current().record("trace", order.trace.as_str());
+    }
+    let Some(notice) = order.and_then(|order| order.notice(message.sequence)) else {
         return Ok(Outcome::Unknown);
     };
     let row = row?;

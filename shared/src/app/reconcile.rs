@@ -399,7 +399,8 @@ impl Run<'_> {
         };
         // Put aside once, however often the same is said; it settles nothing. Before that the callback has its time.
         let unreadable = evidence.kind == EvidenceKind::Unrecognised;
-        if unreadable && now < order.expires_at {
+        let foreign = evidence.account != order.account;
+        if unreadable && !foreign && now < order.expires_at {
             return Said::Unknown;
         }
         if paid.is_none() && !unreadable && !order.state.is_open() {
@@ -413,6 +414,11 @@ impl Run<'_> {
         // Nor does another amount of it, which is put aside once.
         if known.is_some() && self.is_put_aside(&evidence).await {
             return Said::Nothing;
+        }
+        // What is said of another account, or mode, is for a person at once, and settles this one's order as little as
+        // no answer does.
+        if foreign && self.is_put_aside(&evidence).await {
+            return if order.state.is_open() { Said::Unknown } else { Said::Nothing };
         }
         let message = SettlementMessage { trace: order.trace.clone(), evidence: *evidence };
         match self.context.queue.send(&message).await {

@@ -222,7 +222,9 @@ async fn already_carried_out(
         _ => None,
     };
     let another = Evidence { payment_id: review.own_payment_id(), ..review.evidence.clone() };
-    let another = (review.why == ParkReason::AmountConflict).then(|| made_by(&another));
+    // Only of a payment that is called by its order; most have a name of their own.
+    let by_order = review.evidence.payment_id == review.evidence.order_text();
+    let another = by_order.then(|| made_by(&another));
     let mut touched: Vec<_> =
         [target, review.evidence.order_id.clone(), Some(made_by(&review.evidence)), another]
             .into_iter()
@@ -302,6 +304,7 @@ async fn credit(
                     };
                     reopen(context, review, why).await
                 }
+                Wrote::SameTransfer => reopen_as(context, review, ParkReason::SameTransfer).await,
                 wrote => Ok(wrote),
             }
         }
@@ -403,7 +406,9 @@ async fn end(
     let mut ended =
         context.store.end_review(review, (state, now), change, refunded.as_ref()).await?;
     if let (Settled::PaymentTaken, Some(refunded)) = (ended, &refunded) {
-        if context.store.booked_with(refunded).await?.is_some() {
+        // What contradicts a booking goes back by itself: the booking stands.
+        let contradicts = review.why == ParkReason::AmountConflict;
+        if !contradicts && context.store.booked_with(refunded).await?.is_some() {
             return reopen(context, review, "the payment is booked").await;
         }
         // By another statement of it, it was paid back before.
@@ -423,14 +428,16 @@ async fn end(
 }
 
 /// The payment that is paid back with the statement: no proof that comes later credits it, also when it can be read better
-/// than this. Where nothing came nothing goes back, and what contradicts another statement may be no payment at all.
+/// than this. Where nothing came nothing goes back, and what contradicts another statement may be no payment at all: only
+/// of a deposit both are about the same one, which is booked or was put aside.
 fn goes_back(review: &Review, evidence: &Evidence) -> Option<Evidence> {
     let is_payment = match evidence.kind {
         EvidenceKind::Paid(amount) => amount.minor() > 0,
         EvidenceKind::Unlisted | EvidenceKind::Unrecognised => true,
         EvidenceKind::Declined | EvidenceKind::TimedOut => false,
     };
-    if !is_payment || review.why == ParkReason::AmountConflict {
+    let contradicts = review.why == ParkReason::AmountConflict;
+    if !is_payment || (contradicts && evidence.deposit.is_none()) {
         return None;
     }
     let mut paid_back = evidence.clone();
@@ -447,6 +454,18 @@ fn goes_back(review: &Review, evidence: &Evidence) -> Option<Evidence> {
 
 async fn reopen(context: Context<'_>, review: &Review, why: &str) -> Result<Wrote, StoreError> {
     tracing::warn!(review = review.id.as_str(), why, "decision not carried out");
-    context.store.reopen_review(review, why).await?;
+    context.store.reopen_review(review, (why, None)).await?;
     Ok(Wrote::Done(Settlement::plain(Outcome::Parked(review.why))))
+}
+
+/// The same, and from now on it waits for this reason: who decides about it next has seen it.
+async fn reopen_as(
+    context: Context<'_>,
+    review: &Review,
+    reason: ParkReason,
+) -> Result<Wrote, StoreError> {
+    let why = reason.as_str();
+    tracing::warn!(review = review.id.as_str(), why, "decision not carried out");
+    context.store.reopen_review(review, (why, Some(reason))).await?;
+    Ok(Wrote::Done(Settlement::plain(Outcome::Parked(reason))))
 }

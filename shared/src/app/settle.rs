@@ -185,7 +185,9 @@ pub async fn settle(
                     None => Ok(Settlement::plain(Outcome::AlreadyDone)),
                 };
             }
-            Wrote::Contradicted | Wrote::Raced => sometimes("settle: lost the race"),
+            Wrote::Contradicted | Wrote::SameTransfer | Wrote::Raced => {
+                sometimes("settle: lost the race");
+            }
         }
     }
     Err(StoreError::Busy(format!("order {} keeps changing", evidence.order_text())))
@@ -312,6 +314,8 @@ pub(super) enum Wrote {
     Before,
     /// What a person wants credited was credited before, with another amount.
     Contradicted,
+    /// What a person wants credited was credited before, by another name.
+    SameTransfer,
     /// Something has changed: read and decide again.
     Raced,
 }
@@ -450,8 +454,13 @@ async fn came_to(
                 Settled::PaymentTaken => {
                     Ok(Wrote::Done(Settlement::plain(Outcome::Parked(ParkReason::UnderReview))))
                 }
-                Settled::Raced => Ok(Wrote::Raced),
+                Settled::TransferTaken | Settled::Raced => Ok(Wrote::Raced),
             }
+        }
+        (Settled::TransferTaken, _) if review.is_some() => Ok(Wrote::SameTransfer),
+        (Settled::TransferTaken, _) => {
+            let reason = ParkReason::SameTransfer;
+            park(context, evidence, reason, whose).await.map(Wrote::Done)
         }
         (Settled::PaymentTaken, _) | (Settled::Raced, _) => Ok(Wrote::Raced),
     }

@@ -101,7 +101,7 @@ impl Sweep<'_> {
         }
         let mut read = begin;
         let mut from = begin.minus(OVERLAP);
-        let begun = from;
+        let mut begun = from;
         let (mut windows, mut longest, mut widened) = (0, WINDOW_FIRST, 0);
         while from < now {
             windows += 1;
@@ -125,7 +125,10 @@ impl Sweep<'_> {
                 // A busy list, or a slow one: the same again would come to the same, in every run. What was read
                 // before is left to the look-backs.
                 Read::TooLong if longest > WINDOW_MIN => {
-                    (longest, from) = (WINDOW_MIN, from.max(read));
+                    longest = WINDOW_MIN;
+                    if from < read {
+                        (from, begun) = (read, read);
+                    }
                     continue;
                 }
                 Read::TooLong => return Ok(Swept { unfinished: true, ..swept }),
@@ -176,7 +179,9 @@ impl Sweep<'_> {
                 }
                 *windows += 1;
                 let to = from.plus(span).min(end);
-                match self.window((from, to), left, swept).await? {
+                // Time is left to read a minute of what is too much.
+                let within = if span > WINDOW_MIN { left / 2 } else { left };
+                match self.window((from, to), within, swept).await? {
                     Read::Quickly => span = (span * 2).min(WINDOW_MAX),
                     Read::Slowly => {}
                     Read::Unlisted if span < WINDOW_MAX && to < end => {

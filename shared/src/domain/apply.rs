@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::command::CreateOrder;
-use super::evidence::{Evidence, EvidenceKind, Source};
+use super::evidence::{Evidence, EvidenceKind, Source, bare};
 use super::ids::{MerchantId, OrderId, UserId, UserMark};
 use super::ledger::Entry;
 use super::money::Money;
@@ -35,6 +35,9 @@ pub enum ParkReason {
     AmountConflict,
     /// Another payment for an order that was paid already.
     SecondPayment,
+    /// A deposit by the same transaction, to the same address and in the same currency as another one that is booked: the
+    /// provider tells one transfer twice, or one transaction has paid twice.
+    SameTransfer,
     /// The order waits for a person, and so does this. Or it is a deposit that people have refused, and its provider
     /// confirms it since.
     UnderReview,
@@ -60,7 +63,7 @@ pub enum ParkReason {
 
 impl ParkReason {
     /// Every reason.
-    pub const ALL: [ParkReason; 18] = [
+    pub const ALL: [ParkReason; 19] = [
         ParkReason::UnknownOrder,
         ParkReason::UnknownAddress,
         ParkReason::WrongAccount,
@@ -69,6 +72,7 @@ impl ParkReason {
         ParkReason::NothingReceived,
         ParkReason::AmountConflict,
         ParkReason::SecondPayment,
+        ParkReason::SameTransfer,
         ParkReason::UnderReview,
         ParkReason::AmountMismatch,
         ParkReason::TooMany,
@@ -97,6 +101,7 @@ impl ParkReason {
             ParkReason::NothingReceived => "nothing_received",
             ParkReason::AmountConflict => "amount_conflict",
             ParkReason::SecondPayment => "second_payment",
+            ParkReason::SameTransfer => "same_transfer",
             ParkReason::UnderReview => "under_review",
             ParkReason::AmountMismatch => "amount_mismatch",
             ParkReason::TooMany => "too_many_payments",
@@ -355,16 +360,18 @@ pub fn contradicts(order: &Order, known: &Payment, evidence: &Evidence) -> bool 
     let made_it = order.id == OrderId::of_payment(provider, account, &known.id);
     let elsewhere = evidence.deposit.is_some() && evidence.deposit != order.deposit;
     let ids = (known.transaction_id.as_deref(), evidence.transaction_id.as_deref());
-    let dust = known.dust.zip(evidence.dust).is_some_and(|(one, other)| !one.is_as_much_as(other));
+    // Of a deposit all is told: none is none.
+    let dust = match (known.dust, evidence.dust) {
+        (Some(one), Some(other)) => !one.is_as_much_as(other),
+        (one, other) => one != other && evidence.deposit.is_some(),
+    };
     matches!(evidence.kind, EvidenceKind::Paid(received) if known.amount != received || dust)
         || are_two_transactions(ids)
         || (made_it && elsewhere)
 }
 
-/// Whether both are there and name two transactions; hexadecimal digits are the same in either case, with `0x` and
-/// without.
+/// Whether both are there and name two transactions.
 pub fn are_two_transactions((one, other): (Option<&str>, Option<&str>)) -> bool {
-    let bare = |id: &str| id.strip_prefix("0x").unwrap_or(id).to_ascii_lowercase();
     matches!((one, other), (Some(one), Some(other)) if bare(one) != bare(other))
 }
 

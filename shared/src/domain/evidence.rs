@@ -195,6 +195,27 @@ impl Evidence {
         self.order_id.as_ref().map_or("", OrderId::as_str)
     }
 
+    /// What the chain knows the money of a deposit by, whatever the provider calls the payment: transaction, address and
+    /// currency. `None` where the transaction is not told; one of zeros is none.
+    pub fn transfer(&self) -> Option<String> {
+        let (Some(deposit), EvidenceKind::Paid(amount)) = (&self.deposit, self.kind) else {
+            return None;
+        };
+        let transaction = bare(self.transaction_id.as_deref()?);
+        if transaction.bytes().all(|byte| byte == b'0') {
+            return None;
+        }
+        let fields = [
+            self.provider.as_str(),
+            &self.account,
+            &deposit.network,
+            &deposit.address,
+            amount.currency().code(),
+            &transaction,
+        ];
+        Some(crockford(&digest("recharge/transfer/v1", &fields.map(str::as_bytes)), 51))
+    }
+
     /// The same for every delivery of the same statement, whatever path it took.
     pub fn identity(&self) -> String {
         let amount = match self.kind {
@@ -216,6 +237,12 @@ impl Evidence {
         ];
         crockford(&digest("recharge/evidence/v1", &fields.map(str::as_bytes)), 26)
     }
+}
+
+/// A transaction's name as it is compared: hexadecimal digits are the same in either case, with `0x` and without.
+pub(super) fn bare(transaction: &str) -> String {
+    let lower = transaction.trim().to_ascii_lowercase();
+    lower.strip_prefix("0x").unwrap_or(&lower).to_owned()
 }
 
 #[cfg(test)]
@@ -243,6 +270,62 @@ mod tests {
             assert_eq!(one.is_as_much_as(other), same, "{one:?} {other:?}");
             assert_eq!(other.is_as_much_as(one), same, "{other:?} {one:?}");
         }
+    }
+
+    /// A deposit of 1 USDT.
+    fn deposited() -> Evidence {
+        let text = str::to_owned;
+        Evidence {
+            provider: ProviderName::parse("p").unwrap(),
+            account: text("a"),
+            payment_id: text("1"),
+            order_id: None,
+            deposit: Some(Deposit { network: text("TRON"), address: text("T1") }),
+            transaction_id: Some(text("00aa")),
+            user_mark: None,
+            kind: EvidenceKind::Paid(Money::new(1_000_000, Currency::Usdt)),
+            dust: None,
+            source: Source::Callback,
+            stale: false,
+            observed_at: Timestamp::EPOCH,
+            digest: [0; 32],
+            raw: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_transfer_is_its_transaction_address_and_currency_whatever_it_is_called() {
+        let told = deposited().transfer();
+        assert!(told.is_some());
+        let text = str::to_owned;
+        let alike: [fn(&mut Evidence); 4] = [
+            |other| other.payment_id = "2".to_owned(),
+            |other| other.transaction_id = Some("0x00AA".to_owned()),
+            |other| other.kind = EvidenceKind::Paid(Money::new(2, Currency::Usdt)),
+            |other| other.source = Source::List,
+        ];
+        for change in alike {
+            let mut other = deposited();
+            change(&mut other);
+            assert_eq!(other.transfer(), told, "{other:?}");
+        }
+        let different: [fn(&mut Evidence); 6] = [
+            |other| other.transaction_id = Some("00ab".to_owned()),
+            |other| other.deposit.as_mut().unwrap().address = "T2".to_owned(),
+            |other| other.deposit.as_mut().unwrap().network = "ETH".to_owned(),
+            |other| other.kind = EvidenceKind::Paid(Money::new(1_000_000, Currency::Usd)),
+            |other| other.account = "b".to_owned(),
+            |other| other.provider = ProviderName::parse("q").unwrap(),
+        ];
+        for change in different {
+            let mut other = deposited();
+            change(&mut other);
+            assert!(other.transfer().is_some_and(|other| Some(other) != told), "{other:?}");
+        }
+        for none in [None, Some(text("")), Some(text(" 0x ")), Some(text("0x0000"))] {
+            assert_eq!(Evidence { transaction_id: none, ..deposited() }.transfer(), None);
+        }
+        assert_eq!(Evidence { deposit: None, ..deposited() }.transfer(), None);
     }
 
     #[test]

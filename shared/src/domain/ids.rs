@@ -93,6 +93,11 @@ impl TraceId {
     pub fn untraced() -> TraceId {
         TraceId("untraced".to_owned())
     }
+
+    /// Whether it is somebody's.
+    pub fn is_known(&self) -> bool {
+        *self != TraceId::untraced()
+    }
 }
 
 impl OrderId {

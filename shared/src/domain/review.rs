@@ -276,15 +276,30 @@ impl Review {
     }
 
     /// Whether `action` credits the order's user with a transfer of which its provider says no more than the order: a
-    /// provider that names payments by their orders calls a second transfer what contradicts the first one.
+    /// provider that names payments by their orders calls a second transfer what contradicts the first one, or what comes
+    /// after the first one was paid back.
     pub fn is_another_transfer(&self, action: &Action, meant_for: Option<&Order>) -> bool {
         let Action::CreditUser(merchant, user) = action else { return false };
-        self.why == ParkReason::AmountConflict
-            && meant_for.is_some_and(|order| {
-                self.evidence.payment_id == order.id.as_str()
-                    && is_of_its_account(order, &self.evidence)
-                    && (&order.merchant, &order.user) == (merchant, user)
-            })
+        let own = &self.evidence.payment_id;
+        meant_for.is_some_and(|order| {
+            let is_another = match (self.why, order.payment(own)) {
+                (ParkReason::AmountConflict, _) | (ParkReason::SecondPayment, None) => true,
+                // It was put aside before the first one was credited.
+                (_, Some(known)) => {
+                    known.fate == PaymentFate::Credited && contradicts(order, known, &self.evidence)
+                }
+                _ => false,
+            };
+            is_another
+                && *own == order.id.as_str()
+                && is_of_its_account(order, &self.evidence)
+                && (&order.merchant, &order.user) == (merchant, user)
+        })
+    }
+
+    /// Whether people see by its reason that the money may be credited already, by another name.
+    pub fn tells_of_another(&self) -> bool {
+        matches!(self.why, ParkReason::SameTransfer | ParkReason::AmountConflict)
     }
 
     /// What a payment is called that has no name of its own, beside the one that its statement names.
@@ -311,14 +326,16 @@ impl Review {
 
     /// Whether two people have to agree to `action`, which may move more than the payment: `order` is the one
     /// that it credits, or that lets go of the money, with what waits there. Always to what a provider may have meant as a
-    /// correction of what it said before.
+    /// correction, or a repetition, of what it said before.
     pub fn needs_two(&self, action: &Action, order: Option<&Order>, two_from: u64) -> bool {
         let moved = order.and_then(|order| self.moved_with(action, order));
         // What is paid back is never credited, and of this nobody can say how much it is.
         let unknown = matches!(action, Action::Refund)
             && matches!(self.evidence.kind, EvidenceKind::Unlisted | EvidenceKind::Unrecognised);
+        let is_credit = matches!(action, Action::CreditOrder(_) | Action::CreditUser(..));
         unknown
             || self.is_another_transfer(action, order)
+            || (is_credit && self.why == ParkReason::SameTransfer)
             || self.takes_two(two_from)
             || moved.is_some_and(|moved| is_large(moved, two_from))
     }

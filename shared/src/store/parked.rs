@@ -45,8 +45,14 @@ impl Store {
     ) -> Result<Written, StoreError> {
         if evidence.deposit.is_some() && speaks_against(reason) {
             let parked = parked_row(evidence, reason, whose, now);
-            if let Some(written) = self.park_against(evidence, parked, now).await? {
-                return Ok(written);
+            match self.park_against(evidence, parked, now).await? {
+                Some(Written::Raced) => {
+                    // It was put aside before it was known whose the address is.
+                    self.put_against(evidence, now).await?;
+                    return Ok(Written::Raced);
+                }
+                Some(Written::Now) => return Ok(Written::Now),
+                None => {}
             }
         }
         let mut budget = Budget::new();

@@ -17,7 +17,7 @@ use super::users::row_at;
 use super::{Store, StoreError, Written};
 use crate::domain::apply::{ParkReason, are_two_transactions, is_beyond};
 use crate::domain::{
-    Currency, Evidence, EvidenceKind, MerchantId, Review, Ruling, Timestamp, UserId, UserMark,
+    Currency, Dust, Evidence, EvidenceKind, MerchantId, Review, Ruling, Timestamp, UserId, UserMark,
 };
 pub use crate::domain::{ReviewId, ReviewState};
 
@@ -152,10 +152,11 @@ impl Store {
                 let asked = KeysAndAttributes::builder()
                     .set_keys(Some(wanted))
                     .projection_expression(
-                        "pk, amount, currency, held, transactionId, merchant, #user, why, #state, kind",
+                        "pk, amount, currency, held, transactionId, merchant, #user, why, #state, kind, dust, #order",
                     )
                     .expression_attribute_names("#user", "user")
                     .expression_attribute_names("#state", "state")
+                    .expression_attribute_names("#order", "order")
                     .build()
                     .map_err(|_| StoreError::Damaged("no keys".to_owned()))?;
                 let request = self.client.batch_get_item().request_items(&self.table, asked);
@@ -243,20 +244,27 @@ impl Store {
     }
 
     /// Opens a review again whose decision cannot be carried out, and says why; only if the decision is the one that was
-    /// read.
-    pub async fn reopen_review(&self, review: &Review, why: &str) -> Result<Written, StoreError> {
+    /// read. `reason` is why it waits from now on, where that is another one.
+    pub async fn reopen_review(
+        &self,
+        review: &Review,
+        (why, reason): (&str, Option<ParkReason>),
+    ) -> Result<Written, StoreError> {
         if review.ruling.is_none() {
             return Err(StoreError::Damaged(format!("review {} is not decided", review.id)));
         }
         let mut values = HashMap::from([
             (":open".to_owned(), s(ReviewState::Open.as_str())),
-            (":why".to_owned(), s(why)),
+            (":refusal".to_owned(), s(why)),
+            (":why".to_owned(), s(reason.unwrap_or(review.why).as_str())),
         ]);
         let condition = as_read(review, &mut values);
         let request = self.client.update_item().table_name(&self.table);
         let sent = request
             .set_key(Some(parked_key(review.id.as_str())))
-            .update_expression("SET #state = :open, refusal = :why REMOVE dueAt, dueShard")
+            .update_expression(
+                "SET #state = :open, refusal = :refusal, why = :why REMOVE dueAt, dueShard",
+            )
             .condition_expression(condition)
             .expression_attribute_names("#state", "state")
             .expression_attribute_names("#action", "action")
@@ -377,7 +385,14 @@ fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
         _ => None,
     };
     let currencies = optional_text(row, "currency").zip(currency);
-    are_two_transactions(ids)
+    // Of a deposit all is told: none is none. What people have booked has what their statement said.
+    let said = evidence.dust.filter(|_| currency.is_some());
+    let booked = optional_text(row, "dust").and_then(Dust::parse);
+    let dust = match (booked, said) {
+        (Some(one), Some(other)) => !one.is_as_much_as(other),
+        (one, other) => one != other && evidence.deposit.is_some() && row.contains_key("order"),
+    };
+    dust || are_two_transactions(ids)
         || marks.is_some_and(|(booked, named)| booked != named)
         || currencies.is_some_and(|(booked, named)| booked != named)
 }

@@ -1,7 +1,8 @@
 //! Settlement: order, payment and balance in one transaction. The payment row is the `CREDIT` ledger
 //! entry and the guard against a second one; it is never changed and never expires. Of a shadow order it guards
 //! too, and nothing else: no balance is touched, and no ledger shows it. A deposit of which the provider has said what
-//! no credit can follow has a row without money, which only a person's booking replaces.
+//! no credit can follow has a row without money, which only a person's booking replaces. The transfer on the chain that a
+//! deposit is has a row, too: another deposit by the same one is credited by people alone.
 
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem, Update};
 
@@ -32,6 +33,8 @@ pub enum Settled {
     Raced,
     /// The orders are as they were, but this payment was booked before, or this statement put aside.
     PaymentTaken,
+    /// The same, but the transfer that this deposit is was booked as another one.
+    TransferTaken,
 }
 
 /// The order that a booking belongs to.
@@ -76,9 +79,12 @@ impl Store {
             return Err(StoreError::Damaged(format!("a booking of two modes: {}", after.id)));
         }
         let mut items = vec![
-            match review {
-                Some(_) => self.by_a_person(payment_row(after, entry, evidence))?,
-                None => self.new_row(payment_row(after, entry, evidence))?,
+            match (review, &evidence.deposit) {
+                (Some(_), _) => self.by_a_person(payment_row(after, entry, evidence))?,
+                (None, Some(_)) => {
+                    self.by_its_word(payment_row(after, entry, evidence), evidence)?
+                }
+                (None, None) => self.new_row(payment_row(after, entry, evidence))?,
             },
             match order {
                 OrderWrite::Move(before, after) => self.order_update(before, after)?,
@@ -94,6 +100,13 @@ impl Store {
         if let Some(review) = review {
             items.push(self.close_review(review, ReviewState::Credited, after.updated_at)?);
         }
+        // Last: `settled` knows it by its place.
+        let is_known = review.is_some_and(Review::tells_of_another);
+        let transfer = transfer_key(evidence).filter(|_| !after.is_shadow());
+        let last = transfer.as_ref().map(|_| items.len());
+        if let Some(key) = transfer {
+            items.push(self.claim_transfer(key, (evidence, is_known), after.updated_at)?);
+        }
         let before = match order {
             OrderWrite::Move(before, _) => before,
             OrderWrite::New(order) => order,
@@ -108,7 +121,35 @@ impl Store {
         if bug::is(Bug::M7) {
             token = super::orders::token(&["settle", &payment_pk(evidence)]);
         }
-        Ok(settled(self.transact("settlement", token, items).await?))
+        let transacted = self.transact("settlement", token, items).await?;
+        if let (Transacted::Refused(fates), Some(last)) = (&transacted, last) {
+            let mut refused = (0..).zip(fates).filter(|(_, fate)| **fate != ItemFate::Fine);
+            if refused.next().is_some_and(|(at, _)| at == last) {
+                return Ok(Settled::TransferTaken);
+            }
+        }
+        Ok(settled(transacted))
+    }
+
+    /// Makes the transfer the payment's. Where `is_known`, people have seen that it is another one's, and it stays so.
+    fn claim_transfer(
+        &self,
+        key: Row,
+        (evidence, is_known): (&Evidence, bool),
+        now: Timestamp,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let free = "attribute_not_exists(payment) OR payment = :payment".to_owned();
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .update_expression("SET payment = if_not_exists(payment, :payment), #at = :now")
+            .set_condition_expression((!is_known).then_some(free))
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_values(":payment", s(&evidence.payment_id))
+            .expression_attribute_values(":now", n(now.millis()))
+            .build()
+            .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// Whether the provider has said of the payment what no credit can follow, and nobody has booked it since.
@@ -138,12 +179,39 @@ impl Store {
         })
     }
 
+    /// The same about a statement that was put aside before for another reason.
+    pub(super) async fn put_against(
+        &self,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let items = vec![self.new_row(aside_row(evidence, now))?];
+        let at = now.millis().to_string();
+        let digest = hex::encode(evidence.digest);
+        let token = token(&["aside-alone", &evidence.identity(), &digest, &at]);
+        self.transact("parked evidence", token, items).await?;
+        Ok(())
+    }
+
     /// A row of a payment that people have decided about: new, or in the place of one without money.
     fn by_a_person(&self, row: Row) -> Result<TransactWriteItem, StoreError> {
         let mut item = self.new_row(row)?;
         if let Some(put) = item.put.as_mut() {
             put.condition_expression = Some("attribute_not_exists(pk) OR kind = :aside".to_owned());
             put.expression_attribute_values = Some([(":aside".to_owned(), s(ASIDE))].into());
+        }
+        Ok(item)
+    }
+
+    /// A row of a deposit: new, or in the place of what the same words of its provider came to under other settings of ours.
+    fn by_its_word(&self, row: Row, evidence: &Evidence) -> Result<TransactWriteItem, StoreError> {
+        let mut item = self.new_row(row)?;
+        if let Some(put) = item.put.as_mut() {
+            let free = "attribute_not_exists(pk) OR (kind = :aside AND #raw = :raw)";
+            put.condition_expression = Some(free.to_owned());
+            let values = [(":aside".to_owned(), s(ASIDE)), (":raw".to_owned(), s(&evidence.raw))];
+            put.expression_attribute_values = Some(values.into());
+            put.expression_attribute_names = Some([("#raw".to_owned(), "raw".to_owned())].into());
         }
         Ok(item)
     }
@@ -240,6 +308,10 @@ impl Store {
         if let Some((before, after)) = order {
             items.push(self.order_update(before, after)?);
         }
+        // What goes back is not credited by another name either.
+        if let Some((evidence, key)) = refunded.and_then(|one| Some((one, transfer_key(one)?))) {
+            items.push(self.claim_transfer(key, (evidence, true), now)?);
+        }
         let at = now.millis().to_string();
         let ruled = review.ruling.as_ref().map_or(0, |ruling| ruling.at.millis()).to_string();
         let seen = review.seen_again_at.map_or(0, Timestamp::millis).to_string();
@@ -322,6 +394,7 @@ fn aside_row(evidence: &Evidence, now: Timestamp) -> Row {
     put("provider", s(evidence.provider.as_str()));
     put("source", s(evidence.source.as_str()));
     put("evidence", s(evidence.identity()));
+    put("raw", s(&evidence.raw));
     put("at", n(now.millis()));
     row
 }
@@ -403,4 +476,9 @@ pub(super) fn payment_pk(evidence: &Evidence) -> String {
 
 fn payment_key(evidence: &Evidence) -> Row {
     key(&payment_pk(evidence), "P")
+}
+
+/// The row of the transfer that a deposit is, where the chain's name for it is known.
+fn transfer_key(evidence: &Evidence) -> Option<Row> {
+    evidence.transfer().map(|transfer| key(&format!("T#{transfer}"), "T"))
 }

@@ -314,9 +314,9 @@ fn ledger() -> Operation {
     refused(operation, &[400, 401, 403, 404, 413, 429, 500, 503])
 }
 
-const CALLBACK: &str = "Acknowledged only when the confirmation is safe in the queue; whatever else happens, \
-    the provider should send it again. Authentic confirmations that fit no order are acknowledged and kept \
-    for a person. The digest and its time are checked before anything is believed.";
+const CALLBACK: &str = "Acknowledged once the confirmation is safe in the queue; send it again until then. \
+    Authentic ones that fit no order are kept for a person. The digest and its time are checked before \
+    anything is believed.";
 
 fn default_callback() -> Operation {
     let words = ("Confirm a payment to the default provider's account", CALLBACK);

@@ -160,6 +160,7 @@ word!(
              - `amount_conflict`: the same payment, now with another amount, transaction or address.\n\
              - `amount_mismatch`: less or more than was asked for, and the rules want a person; or above every limit.\n\
              - `second_payment`, `late`: another payment, or one after the end, and the rules want a person.\n\
+             - `same_transfer`: a second deposit by one transaction to one address.\n\
              - `under_review`: the order waits for a person; so does this.\n\
              - `incomplete`: a part has come, and the rest will not.\n\
              - `too_many_payments`: more than an order can name.\n\

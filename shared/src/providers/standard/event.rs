@@ -22,6 +22,9 @@ const MEMBERS: [&str; 10] = [
     "account",
 ];
 
+/// Characters of an account's name that are kept; ours has 32 at most.
+const ACCOUNT_CHARACTERS_MAX: usize = 64;
+
 /// What an event says.
 pub(super) struct Event {
     pub(super) kind: EvidenceKind,
@@ -36,6 +39,11 @@ pub(super) struct Event {
     pub(super) livemode: Option<bool>,
     /// For the auditor.
     pub(super) raw: String,
+}
+
+/// As much of an account's name as a payment of it could be found by.
+pub(super) fn account(name: &str) -> String {
+    name.chars().take(ACCOUNT_CHARACTERS_MAX).collect()
 }
 
 /// Reads the body of the authentic message `id`. One that says anything that we do not know, or not as we
@@ -55,7 +63,7 @@ pub(super) fn read(content_type: Option<&str>, id: &str, body: &[u8]) -> Result<
         order: text(&members, "orderId").unwrap_or("").to_owned(),
         payment_id: known.map_or(id, |(_, payment_id)| payment_id).to_owned(),
         transaction_id: transaction_id.map(str::to_owned),
-        account: text(&members, "account").map(str::to_owned),
+        account: text(&members, "account").map(account),
         livemode: members.get("livemode").and_then(Value::as_bool),
         raw: bounded(Value::Object(members.clone()).to_string()),
     })

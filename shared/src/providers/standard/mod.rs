@@ -119,18 +119,30 @@ impl Standard {
         read
     }
 
-    /// Whether the answer is about our account and mode, as far as it says so.
-    fn is_ours(&self, found: &Value) -> bool {
-        let account = found.get("account").is_none_or(|found| *found == *self.settings.account);
-        let livemode = found.get("livemode").is_none_or(|found| *found == self.settings.livemode);
-        account && livemode
+    /// Whose the answer says that it is, where that is not this account in this mode. What cannot be an account is none
+    /// of ours.
+    fn otherwise(&self, found: &Value) -> Option<String> {
+        let account = found.get("account").filter(|found| **found != *self.settings.account);
+        let livemode = found.get("livemode").filter(|found| **found != self.settings.livemode);
+        let named = |found: &Value| event::account(found.as_str().unwrap_or("?"));
+        match (account.map(named), livemode) {
+            (None, None) => None,
+            (account, livemode) => {
+                let account = account.unwrap_or_else(|| self.settings.account.clone());
+                Some(if livemode.is_some() { format!("{account}!mode") } else { account })
+            }
+        }
     }
 
     fn proof(&self, order: &Order, found: &Value, now: Timestamp) -> Answer<Found> {
-        if !self.is_ours(found) {
+        let otherwise = self.otherwise(found);
+        let is_paid = found["status"] == "SUCCESS";
+        if otherwise.is_some() {
             let (provider, order) = (self.name.as_str(), order.id.as_str());
             tracing::warn!(provider, order, "a query's answer is of another account or mode");
-            return Answer::Unknown("the answer is of another account or mode".to_owned());
+            if !is_paid {
+                return Answer::Unknown("the answer is of another account or mode".to_owned());
+            }
         }
         let text = |name: &str| found[name].as_str().unwrap_or("");
         let payment_id = text("providerTxnId");
@@ -139,6 +151,7 @@ impl Standard {
             "PENDING" => return Answer::Done(Found::Open(Accepted::default())),
             "FAILED" => EvidenceKind::Declined,
             // Paid, and nobody knows how much or with which payment: that is for a person to see.
+            "SUCCESS" if otherwise.is_some() => EvidenceKind::Unrecognised,
             "SUCCESS" => match event::money(&found["amount"], text("currency")) {
                 Some(money) if event::is_payment_id(payment_id) => EvidenceKind::Paid(money),
                 _ => EvidenceKind::Unrecognised,
@@ -158,7 +171,7 @@ impl Standard {
             digest("recharge/standard/query/v1", &said.each_ref().map(|word| word.as_bytes()));
         Answer::Done(Found::Proof(Box::new(Evidence {
             provider: self.name.clone(),
-            account: self.settings.account.clone(),
+            account: otherwise.unwrap_or_else(|| self.settings.account.clone()),
             payment_id: payment_id.to_owned(),
             order_id: Some(order.id.clone()),
             deposit: None,
