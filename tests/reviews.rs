@@ -2460,6 +2460,26 @@ fn a_transfer_that_is_told_as_two_deposits_is_credited_once_by_itself() {
     });
 }
 
+#[test]
+fn what_was_paid_back_as_the_same_transfer_ends_when_it_comes_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        let again = told_again(&deposited, "77");
+        for evidence in [&deposited, &again] {
+            arrive(&world, &message(evidence)).await;
+        }
+        let seen = only_review(&world).await;
+        assert_eq!(resolve(&world, "operator", &seen, &note("refund")).await.status, 202);
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REFUND");
+        arrive(&world, &message(&again)).await;
+        let depth = world.stack.depth();
+        assert_eq!(depth.visible + depth.in_flight, 0);
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (25_000_000, 1));
+        sound(&world).await;
+    });
+}
+
 /// Makes another deposit of one.
 type Differ = fn(&mut Evidence);
 
@@ -2504,7 +2524,7 @@ fn who_credits_a_transfer_hears_first_that_it_is_credited_by_another_name() {
         let open = only_review(&world).await;
         assert_eq!(
             (&open["why"], &open["refusal"]),
-            (&json!("same_transfer"), &json!("same_transfer"))
+            (&json!("same_transfer"), &json!("same_transfer; it was put aside as stale"))
         );
         assert_eq!(balance(&world, "u_1"), 25_000_000);
         for (person, body) in by_two() {
@@ -2706,4 +2726,59 @@ fn a_second_transfer_after_the_first_was_paid_back_is_credited_by_two_people() {
         assert_eq!((balance(&world, "u_1"), world.books().refunds), (MINOR.into(), 1));
         sound(&world).await;
     });
+}
+
+#[test]
+fn one_person_does_not_credit_a_contradicted_transfer_that_is_credited_by_another_name() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        let again = told_again(&deposited, "77");
+        arrive(&world, &message(&said_otherwise(&again, AGAINST[0].0))).await;
+        arrive(&world, &message(&again)).await;
+        let all = both(&world, "declined_late").await;
+        arrive(&world, &message(&deposited)).await;
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        assert_eq!(resolve(&world, "operator", &all[1], &to_user("u_1")).await.status, 202);
+        let seen = review(&world, &all[1]["reviewId"]).await;
+        assert_eq!((&seen["status"], &seen["why"]), (&json!("OPEN"), &json!("same_transfer")));
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_failure_of_a_transfer_that_is_booked_by_another_name_ends_in_a_review() {
+    for (speak, why) in AGAINST {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            arrive(&world, &message(&deposited)).await;
+            let again = told_again(&deposited, "77");
+            for evidence in [&said_otherwise(&again, speak), &again, &again] {
+                arrive(&world, &message(evidence)).await;
+            }
+            both(&world, why).await;
+            let depth = world.stack.depth();
+            assert_eq!((depth.visible + depth.in_flight, balance(&world, "u_1")), (0, 25_000_000));
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn the_same_words_are_not_enough_once_the_provider_has_said_more() {
+    for contradiction in [AGAINST[0].0, AGAINST[3].0] {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            let mut unlisted = deposited.clone();
+            AGAINST[1].0(&mut unlisted);
+            for evidence in [&unlisted, &said_otherwise(&deposited, contradiction), &deposited] {
+                arrive(&world, &message(evidence)).await;
+            }
+            assert_eq!((balance(&world, "u_1"), world.books().parked), (0, 3));
+            sound(&world).await;
+        });
+    }
 }

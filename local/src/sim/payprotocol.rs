@@ -295,6 +295,29 @@ impl SimPayProtocol {
         Ok(deposited)
     }
 
+    /// Tells the transfer of the recharge `id` once more, as another recharge: what a provider should never do.
+    pub fn tell_again(
+        &self,
+        id: i32,
+        signed_at: Timestamp,
+    ) -> Option<(i32, Option<CallbackRequest>)> {
+        let now_ms = self.clock.now_ms();
+        let told = self.change(|state| {
+            let recharge = Recharge {
+                attempts: 0,
+                acknowledged: false,
+                created_ms: now_ms,
+                ..state.recharges.get(&id)?.clone()
+            };
+            let again = 900_001 + i32::try_from(state.recharges.len()).ok()?;
+            state.recharges.insert(again, recharge);
+            state.touched.insert(Row::Recharge(again));
+            Some((again, self.begin(state, again, (now_ms, signed_at))))
+        });
+        self.changed.notify_one();
+        told
+    }
+
     /// The callbacks that are due now, each signed at `signed_at` and counted as sent.
     pub fn due(&self, signed_at: Timestamp) -> Vec<CallbackRequest> {
         let now_ms = self.clock.now_ms();

@@ -406,9 +406,7 @@ async fn end(
     let mut ended =
         context.store.end_review(review, (state, now), change, refunded.as_ref()).await?;
     if let (Settled::PaymentTaken, Some(refunded)) = (ended, &refunded) {
-        // What contradicts a booking goes back by itself: the booking stands.
-        let contradicts = review.why == ParkReason::AmountConflict;
-        if !contradicts && context.store.booked_with(refunded).await?.is_some() {
+        if is_news(context, review, refunded).await? {
             return reopen(context, review, "the payment is booked").await;
         }
         // By another statement of it, it was paid back before.
@@ -425,6 +423,22 @@ async fn end(
         _ => Vec::new(),
     };
     Ok(Wrote::Done(Settlement { announce, ..Settlement::plain(Outcome::AlreadyDone) }))
+}
+
+/// Whether whoever decided that it goes back could not know that it is booked. What contradicts a booking goes back beside
+/// it: the booking stands.
+async fn is_news(
+    context: Context<'_>,
+    review: &Review,
+    refunded: &Evidence,
+) -> Result<bool, StoreError> {
+    let Some(id) = context.store.booked_with(refunded).await? else { return Ok(false) };
+    if review.why != ParkReason::AmountConflict {
+        return Ok(true);
+    }
+    let booked = context.store.order(&id).await?;
+    let decided_at = review.ruling.as_ref().map(|ruling| ruling.at);
+    Ok(booked.zip(decided_at).is_some_and(|(booked, at)| booked.updated_at > at))
 }
 
 /// The payment that is paid back with the statement: no proof that comes later credits it, also when it can be read better
@@ -464,8 +478,8 @@ async fn reopen_as(
     review: &Review,
     reason: ParkReason,
 ) -> Result<Wrote, StoreError> {
-    let why = reason.as_str();
+    let why = format!("{}; it was put aside as {}", reason.as_str(), review.why.as_str());
     tracing::warn!(review = review.id.as_str(), why, "decision not carried out");
-    context.store.reopen_review(review, (why, Some(reason))).await?;
+    context.store.reopen_review(review, (&why, Some(reason))).await?;
     Ok(Wrote::Done(Settlement::plain(Outcome::Parked(reason))))
 }

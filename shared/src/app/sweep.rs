@@ -168,7 +168,8 @@ impl Sweep<'_> {
             let until = now.minus(*back);
             // Of a slow list less is read once more: what makes a whole of three turns.
             let slow = longest <= WINDOW_MIN;
-            let mut span = if slow { OVERLAP_OF_SLOW } else { longest };
+            let mut span = if slow { WINDOW_MIN } else { longest };
+            let mut widened = false;
             let least = until.minus(if slow { OVERLAP_OF_SLOW } else { OVERLAP });
             let mut from = cursors.get(again).copied().unwrap_or(least).min(least);
             let end = until.min(begun);
@@ -184,8 +185,8 @@ impl Sweep<'_> {
                 match self.window((from, to), within, swept).await? {
                     Read::Quickly => span = (span * 2).min(WINDOW_MAX),
                     Read::Slowly => {}
-                    Read::Unlisted if span < WINDOW_MAX && to < end => {
-                        span = WINDOW_MAX;
+                    Read::Unlisted if !widened && span < WINDOW_MAX && to < end => {
+                        (span, widened) = (WINDOW_MAX, true);
                         continue;
                     }
                     Read::TooLong if span > WINDOW_MIN => {

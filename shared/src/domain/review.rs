@@ -297,9 +297,9 @@ impl Review {
         })
     }
 
-    /// Whether people see by its reason that the money may be credited already, by another name.
+    /// Whether people see by its reason that the money is credited already, by another name.
     pub fn tells_of_another(&self) -> bool {
-        matches!(self.why, ParkReason::SameTransfer | ParkReason::AmountConflict)
+        self.why == ParkReason::SameTransfer
     }
 
     /// What a payment is called that has no name of its own, beside the one that its statement names.

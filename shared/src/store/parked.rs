@@ -43,17 +43,22 @@ impl Store {
         whose: Whose<'_>,
         now: Timestamp,
     ) -> Result<Written, StoreError> {
-        if evidence.deposit.is_some() && speaks_against(reason) {
+        let speaks_against = evidence.deposit.is_some() && speaks_against(reason);
+        if speaks_against {
             let parked = parked_row(evidence, reason, whose, now);
             match self.park_against(evidence, parked, now).await? {
                 Some(Written::Raced) => {
-                    // It was put aside before it was known whose the address is.
+                    // It may have been put aside before it was known whose the address is.
                     self.put_against(evidence, now).await?;
+                    self.note_against(evidence, now).await?;
                     return Ok(Written::Raced);
                 }
                 Some(Written::Now) => return Ok(Written::Now),
                 None => {}
             }
+        }
+        if speaks_against || (evidence.deposit.is_some() && reason == ParkReason::AmountConflict) {
+            self.note_against(evidence, now).await?;
         }
         let mut budget = Budget::new();
         loop {

@@ -1,7 +1,7 @@
 //! Settlement: order, payment and balance in one transaction. The payment row is the `CREDIT` ledger
 //! entry and the guard against a second one; it is never changed and never expires. Of a shadow order it guards
 //! too, and nothing else: no balance is touched, and no ledger shows it. A deposit of which the provider has said what
-//! no credit can follow has a row without money, which only a person's booking replaces. The transfer on the chain that a
+//! no credit can follow has a row without money, which only a person's booking replaces, or the same words under mended settings. The transfer on the chain that a
 //! deposit is has a row, too: another deposit by the same one is credited by people alone.
 
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem, Update};
@@ -100,7 +100,7 @@ impl Store {
         if let Some(review) = review {
             items.push(self.close_review(review, ReviewState::Credited, after.updated_at)?);
         }
-        // Last: `settled` knows it by its place.
+        // Last: it is known by its place.
         let is_known = review.is_some_and(Review::tells_of_another);
         let transfer = transfer_key(evidence).filter(|_| !after.is_shadow());
         let last = transfer.as_ref().map(|_| items.len());
@@ -121,10 +121,11 @@ impl Store {
         if bug::is(Bug::M7) {
             token = super::orders::token(&["settle", &payment_pk(evidence)]);
         }
-        let transacted = self.transact("settlement", token, items).await?;
-        if let (Transacted::Refused(fates), Some(last)) = (&transacted, last) {
-            let mut refused = (0..).zip(fates).filter(|(_, fate)| **fate != ItemFate::Fine);
-            if refused.next().is_some_and(|(at, _)| at == last) {
+        let mut transacted = self.transact("settlement", token, items).await?;
+        if let (Transacted::Refused(fates), Some(last)) = (&mut transacted, last) {
+            // Whatever else was refused says more: a payment of its own may be taken, and its transfer another one's.
+            fates.truncate(last);
+            if fates.iter().all(|fate| *fate == ItemFate::Fine) {
                 return Ok(Settled::TransferTaken);
             }
         }
@@ -190,6 +191,28 @@ impl Store {
         let digest = hex::encode(evidence.digest);
         let token = token(&["aside-alone", &evidence.identity(), &digest, &at]);
         self.transact("parked evidence", token, items).await?;
+        Ok(())
+    }
+
+    /// That the provider has said more than one thing of a deposit that is put aside: no words of it are enough any more.
+    pub(super) async fn note_against(
+        &self,
+        evidence: &Evidence,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut row = aside_row(evidence, now);
+        row.remove("raw");
+        let mut item = self.new_row(row)?;
+        if let Some(put) = item.put.as_mut() {
+            put.condition_expression = Some("kind = :aside AND #raw <> :raw".to_owned());
+            let values = [(":aside".to_owned(), s(ASIDE)), (":raw".to_owned(), s(&evidence.raw))];
+            put.expression_attribute_values = Some(values.into());
+            put.expression_attribute_names = Some([("#raw".to_owned(), "raw".to_owned())].into());
+        }
+        let at = now.millis().to_string();
+        let digest = hex::encode(evidence.digest);
+        let token = token(&["aside-more", &evidence.identity(), &digest, &at]);
+        self.transact("parked evidence", token, vec![item]).await?;
         Ok(())
     }
 

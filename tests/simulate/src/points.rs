@@ -52,6 +52,7 @@ pub const EXPECTED: &[&str] = &[
     "parked: incomplete",
     "parked: late",
     "parked: nothing_received",
+    "parked: same_transfer",
     "parked: second_payment",
     "parked: stale",
     "parked: unconfirmed",

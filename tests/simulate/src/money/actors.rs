@@ -72,6 +72,7 @@ async fn payer(sim: Rc<Sim>, money: Money, script: Script) {
         let paid = Paid {
             minor: minor.into(),
             order: Some(order.clone()),
+            transfer: None,
             owner,
             is_listed: true,
             is_heard: false,
@@ -237,17 +238,36 @@ async fn deposit(sim: &Rc<Sim>, money: &Money, (script, address): (&Script, &str
     let paid = Paid {
         minor: i128::try_from(deposited.units / finer).unwrap_or(0),
         order: None,
+        transfer: Some(key.clone()),
         owner: (API_KEYS[script.merchant].merchant.to_owned(), script.user.clone()),
         is_listed: currency == "USDT",
         is_heard: false,
         persists: false,
     };
     sim.wire.note(&format!("deposit {key} of {amount} {currency}, silent: {silent}"));
-    money.funds.arrived(key, paid);
-    if let Some(callback) = deposited.callback {
-        let copies = (0..script.copies).map(|_| carry(sim, money, &callback));
-        futures_util::future::join_all(copies).await;
+    money.funds.arrived(key, paid.clone());
+    let mut callbacks = vec![deposited.callback];
+    if dice.chance(120) {
+        callbacks.push(tell_again(sim, money, (deposited.recharge_id, paid)));
     }
+    let copies = callbacks
+        .iter()
+        .flatten()
+        .flat_map(|callback| (0..script.copies).map(move |_| carry(sim, money, callback)));
+    futures_util::future::join_all(copies).await;
+}
+
+/// The provider tells a transfer as another deposit.
+fn tell_again(
+    sim: &Sim,
+    money: &Money,
+    (first, paid): (i32, Paid),
+) -> Option<payprotocol::CallbackRequest> {
+    let signed_at = sim.world.stack.ground.door.now();
+    let (again, callback) = sim.world.payprotocol.tell_again(first, signed_at)?;
+    sim.wire.note(&format!("deposit {first} is told as {again}, too"));
+    money.funds.arrived(format!("{PAYPROTOCOL}#{PAYPROTOCOL_API_KEY}#{again}"), paid);
+    callback
 }
 
 /// Carries one callback of the deposits' provider.

@@ -154,6 +154,7 @@ fn check_booking(
         return;
     }
     check_people(id, new, rows, found);
+    check_transfer(id, new, (rows, funds), found);
     let order_key = (format!("O#{}", text(new, "order")), "O".to_owned());
     let Some(order) = rows.get(&order_key) else {
         found.push(format!("I3: {id} is of an order that is not there"));
@@ -208,6 +209,29 @@ fn check_people(id: &str, new: &Value, rows: &BTreeMap<Key, Value>, found: &mut 
     if !ends.clone().any(|row| amount < TWO_FROM || is_by_two(row)) {
         let ends: Vec<&Value> = ends.collect();
         found.push(format!("I3: {id} credits {amount} by {ends:?}"));
+    }
+}
+
+/// A transfer is credited by itself once at most, and not after it was paid back, whatever its provider calls it.
+fn check_transfer(
+    id: &str,
+    new: &Value,
+    (rows, funds): (&BTreeMap<Key, Value>, &Funds),
+    found: &mut Vec<String>,
+) {
+    let transfer_of =
+        |id: &str| funds.get(id.trim_start_matches("P#")).and_then(|paid| paid.transfer);
+    let (Some(transfer), true) = (transfer_of(id), text(new, "source") != "operator") else {
+        return;
+    };
+    let bookings = ("P#".to_owned(), String::new())..("Q".to_owned(), String::new());
+    let other = rows.range(bookings).find(|((other, _), row)| {
+        *other != id
+            && ["CREDIT", "REFUND"].contains(&text(row, "kind"))
+            && transfer_of(other).as_ref() == Some(&transfer)
+    });
+    if let Some(((other, _), _)) = other {
+        found.push(format!("I2: {id} credits by itself the transfer of {other}"));
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Paid {
     pub minor: i128,
     /// The order that it is for; deposits have none.
     pub order: Option<String>,
+    /// What the chain calls the transfer, of a deposit: the key of the payment that it was told as first.
+    pub transfer: Option<String>,
     /// Merchant and user whom it is for.
     pub owner: (String, String),
     /// Whether it is in a currency that is credited.
