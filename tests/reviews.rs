@@ -2782,3 +2782,47 @@ fn the_same_words_are_not_enough_once_the_provider_has_said_more() {
         });
     }
 }
+
+/// Behind what waits of other merchants a merchant's own reviews are found, and nothing of the others is told.
+#[test]
+fn a_page_of_reviews_names_no_review_of_another_merchant() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let said = paid(&world, &order, "p-0", MINOR).evidence;
+        let [own, other] = ["m_demo", "m_other"].map(|id| MerchantId::parse(id).unwrap());
+        let user = UserId::parse("u_1").unwrap();
+        let mut foreign = Vec::new();
+        for number in 0..1_000 {
+            let payment_id = format!("p-{number}");
+            let evidence = Evidence { payment_id, ..said.clone() };
+            let merchant = if [50, 990].contains(&number) { &own } else { &other };
+            let why = recharge_shared::domain::ParkReason::Stale;
+            let whose = recharge_shared::store::Whose {
+                owner: Some((merchant, &user)),
+                ..recharge_shared::store::Whose::default()
+            };
+            let at = Timestamp::from_millis(1_700_000_000_000 + number / 3);
+            store(&world).park(&evidence, why, whose, at).await.unwrap();
+            if merchant == &other {
+                foreign.push(evidence.identity());
+            }
+        }
+        let (mut target, mut found, mut pages) = ("/admin/reviews".to_owned(), Vec::new(), 0);
+        loop {
+            let page = send_as(&world, "admin", "GET", &target, &Value::Null).await;
+            assert_eq!(page.status, 200, "{}", page.text);
+            let listed = page.json["reviews"].as_array().unwrap();
+            found.extend(listed.iter().map(|review| review["reviewId"].clone()));
+            pages += 1;
+            let Some(cursor) = page.json["nextCursor"].as_str() else { break };
+            let position = String::from_utf8(hex::decode(&cursor[16..]).unwrap()).unwrap();
+            assert!(position.contains("#K#"), "{position}");
+            assert!(!foreign.iter().any(|id| position.contains(id)), "{position}");
+            target = format!("/admin/reviews?cursor={cursor}");
+        }
+        assert!(pages >= 2, "{pages}");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_ne!(found[0], found[1]);
+    });
+}

@@ -114,11 +114,14 @@ impl Store {
                 .map_err(|error| StoreFault::of(&error))?;
             let next = output.last_evaluated_key.as_ref().map(|row| text(row, "ownerAt"));
             position = next.transpose()?.map(str::to_owned);
-            let mut reviews = Vec::new();
+            let (mut reviews, mut last) = (Vec::new(), None);
             let rows = output.items();
             for (index, row) in rows.iter().enumerate() {
                 match decode(row) {
-                    Ok(review) => reviews.push(review),
+                    Ok(review) => {
+                        reviews.push(review);
+                        last = Some(text(row, "ownerAt")?.to_owned());
+                    }
                     Err(error) => tracing::error!(%error, "a review cannot be read"),
                 }
                 if reviews.len() == most && index + 1 < rows.len() {
@@ -127,10 +130,15 @@ impl Store {
                 }
             }
             if !reviews.is_empty() || position.is_none() {
-                return Ok(ReviewPage { reviews, next: position });
+                // A merchant's page ends at a review of its own.
+                let own = last.filter(|_| merchant.is_some());
+                let next = position.map(|position| own.unwrap_or(position));
+                return Ok(ReviewPage { reviews, next });
             }
         }
-        Ok(ReviewPage { reviews: Vec::new(), next: position })
+        let of_others =
+            |position: String| if merchant.is_some() { moment_of(&position) } else { position };
+        Ok(ReviewPage { reviews: Vec::new(), next: position.map(of_others) })
     }
 
     /// What is known of each of these statements.
@@ -368,6 +376,12 @@ impl Store {
             .map_err(|_| StoreError::Damaged("update without a key".to_owned()))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
+}
+
+/// The position before every review that was put aside at the moment of `position`: whose that was is not said.
+fn moment_of(position: &str) -> String {
+    let (moment, _) = position.split_once('#').unwrap_or((position, ""));
+    format!("{moment}#K#{}", "0".repeat(26))
 }
 
 /// What a rejected review says that is open again.
