@@ -63,7 +63,7 @@ ROWS = {
     },
     "CallbackWorker": {
         "dynamodb:PutItem": ["P#*", "K#*", "O#*"],
-        "dynamodb:UpdateItem": ["O#*", "U#*", "K#*"],
+        "dynamodb:UpdateItem": ["O#*", "U#*", "K#*", "T#*"],
     },
     "Admin": {"dynamodb:UpdateItem": ["K#*"]},
     "Notifier": {"dynamodb:UpdateItem": ["N#*", "E#*"]},
