@@ -2768,7 +2768,10 @@ fn a_failure_of_a_transfer_that_is_booked_by_another_name_ends_in_a_review() {
 
 #[test]
 fn the_same_words_are_not_enough_once_the_provider_has_said_more() {
-    for contradiction in [AGAINST[0].0, AGAINST[3].0] {
+    // Its failure, another user, or more than any rule credits.
+    let beyond: Speak =
+        |said| said.kind = EvidenceKind::Paid(Money::new(10i128.pow(30), Currency::Usdt));
+    for contradiction in [AGAINST[0].0, AGAINST[3].0, beyond] {
         simulate(1, async || {
             let world = World::new().await;
             let deposited = deposited(&world).await;
@@ -2825,4 +2828,64 @@ fn a_page_of_reviews_names_no_review_of_another_merchant() {
         assert_eq!(found.len(), 2, "{found:?}");
         assert_ne!(found[0], found[1]);
     });
+}
+
+#[test]
+fn who_pays_a_contradiction_back_hears_first_that_the_deposit_was_credited_meanwhile() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        arrive(&world, &message(&said_otherwise(&deposited, AGAINST[3].0))).await;
+        arrive(&world, &message(&deposited)).await;
+        let all = both(&world, "wrong_user").await;
+        world.pass(60).await;
+        assert_eq!(resolve(&world, "operator", &all[0], &to_user("u_1")).await.status, 202);
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        // The page that was open showed neither.
+        world.pass(60).await;
+        assert_eq!(resolve(&world, "operator2", &all[1], &note("refund")).await.status, 202);
+        let seen = review(&world, &all[1]["reviewId"]).await;
+        let told = (&json!("OPEN"), &json!("the payment is booked"));
+        assert_eq!((&seen["status"], &seen["refusal"]), told);
+        assert_eq!(resolve(&world, "operator2", &all[1], &note("refund")).await.status, 202);
+        assert_eq!(review(&world, &all[1]["reviewId"]).await["status"], "REFUND");
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (25_000_000, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn whatever_fails_more_than_one_word_about_a_deposit_is_noted() {
+    let mut tried = 0;
+    for fault in Fault::ALL {
+        for index in 0..10 {
+            let met = simulate(1, async || {
+                let world = World::new().await;
+                let deposited = deposited(&world).await;
+                let mut unlisted = deposited.clone();
+                AGAINST[1].0(&mut unlisted);
+                arrive(&world, &message(&unlisted)).await;
+                // Its failure was put aside once already, when nobody knew whose the address is.
+                let failed = said_otherwise(&deposited, AGAINST[0].0);
+                let whose = recharge_shared::store::Whose::default();
+                let why = recharge_shared::domain::ParkReason::UnknownAddress;
+                store(&world).park(&failed, why, whose, failed.observed_at).await.unwrap();
+                queue(&world).send(&message(&failed)).await.unwrap();
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let work = world.stack.settle_batch_with(&functions, 0);
+                let _ = until_crash(&faults, work).await;
+                world.pass(181).await;
+                world.settle().await;
+                arrive(&world, &message(&deposited)).await;
+                assert_eq!(balance(&world, "u_1"), 0, "{fault:?} at {index}");
+                assert_eq!(reviews(&world, "operator").await.len(), 3, "{fault:?} at {index}");
+                sound(&world).await;
+                faults.calls() > index
+            });
+            tried += usize::from(met);
+        }
+    }
+    // The order, the address, the merchant, what is put aside, and the mark twice.
+    assert!(tried >= 6 * 5, "{tried}");
 }

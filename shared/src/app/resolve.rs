@@ -407,7 +407,7 @@ async fn end(
         context.store.end_review(review, (state, now), change, refunded.as_ref()).await?;
     if let (Settled::PaymentTaken, Some(refunded)) = (ended, &refunded) {
         if is_news(context, review, refunded).await? {
-            return reopen(context, review, "the payment is booked").await;
+            return reopen(context, review, BOOKED).await;
         }
         // By another statement of it, it was paid back before.
         ended = context.store.end_review(review, (state, now), change, None).await?;
@@ -425,8 +425,11 @@ async fn end(
     Ok(Wrote::Done(Settlement { announce, ..Settlement::plain(Outcome::AlreadyDone) }))
 }
 
-/// Whether whoever decided that it goes back could not know that it is booked. What contradicts a booking goes back beside
-/// it: the booking stands.
+/// Why a payment does not go back.
+const BOOKED: &str = "the payment is booked";
+
+/// Whether whoever decided that it goes back may not have known that it is booked. What contradicts a booking goes back
+/// beside it: the booking stands. If it was booked later than the contradiction was put aside, people are told so once.
 async fn is_news(
     context: Context<'_>,
     review: &Review,
@@ -436,9 +439,9 @@ async fn is_news(
     if review.why != ParkReason::AmountConflict {
         return Ok(true);
     }
+    let is_told = review.earlier.iter().any(|earlier| earlier.refusal.as_deref() == Some(BOOKED));
     let booked = context.store.order(&id).await?;
-    let decided_at = review.ruling.as_ref().map(|ruling| ruling.at);
-    Ok(booked.zip(decided_at).is_some_and(|(booked, at)| booked.updated_at > at))
+    Ok(!is_told && booked.is_some_and(|booked| booked.updated_at > review.at))
 }
 
 /// The payment that is paid back with the statement: no proof that comes later credits it, also when it can be read better

@@ -11,7 +11,7 @@ use super::row::{Row, bytes, key, n, s};
 use super::users::owner_at;
 use super::{Store, StoreError};
 use crate::domain::apply::ParkReason;
-use crate::domain::{Evidence, MerchantId, Money, Order, Timestamp, UserId};
+use crate::domain::{Evidence, EvidenceKind, MerchantId, Money, Order, Timestamp, UserId};
 
 /// The key of the `owner` index under which parked evidence is found.
 pub(super) const PARKED: &str = "parked";
@@ -57,7 +57,9 @@ impl Store {
                 None => {}
             }
         }
-        if speaks_against || (evidence.deposit.is_some() && reason == ParkReason::AmountConflict) {
+        // Another amount, too, is another word about the deposit, for whatever reason it is put aside.
+        let is_another_word = matches!(evidence.kind, EvidenceKind::Paid(_));
+        if evidence.deposit.is_some() && (speaks_against || is_another_word) {
             self.note_against(evidence, now).await?;
         }
         let mut budget = Budget::new();

@@ -136,8 +136,12 @@ impl Store {
                 return Ok(ReviewPage { reviews, next });
             }
         }
-        let of_others =
-            |position: String| if merchant.is_some() { moment_of(&position) } else { position };
+        let of_others = |position: String| {
+            // Further than the page began, whatever was put aside at one moment.
+            let moment = Some(moment_of(&position)).filter(|_| merchant.is_some());
+            let moment = moment.filter(|moment| after.is_none_or(|after| moment.as_str() > after));
+            moment.unwrap_or(position)
+        };
         Ok(ReviewPage { reviews: Vec::new(), next: position.map(of_others) })
     }
 

@@ -1,8 +1,9 @@
 //! Settlement: order, payment and balance in one transaction. The payment row is the `CREDIT` ledger
 //! entry and the guard against a second one; it is never changed and never expires. Of a shadow order it guards
 //! too, and nothing else: no balance is touched, and no ledger shows it. A deposit of which the provider has said what
-//! no credit can follow has a row without money, which only a person's booking replaces, or the same words under mended settings. The transfer on the chain that a
-//! deposit is has a row, too: another deposit by the same one is credited by people alone.
+//! no credit can follow has a row without money, which only a person's booking replaces, or the same words under mended
+//! settings. The transfer on the chain that a deposit is has a row, too: another deposit by the same one is credited by
+//! people alone.
 
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem, Update};
 

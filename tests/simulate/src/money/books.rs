@@ -141,7 +141,8 @@ fn check_booking(
     // What no money stands behind gives way to what people book.
     let is_new = change.old.as_ref().is_none_or(|old| {
         let by_hand = change.new.as_ref().is_some_and(|new| text(new, "source") == "operator");
-        text(old, "kind") == "ASIDE" && by_hand
+        let still = change.new.as_ref().is_some_and(|new| text(new, "kind") == "ASIDE");
+        text(old, "kind") == "ASIDE" && (by_hand || still)
     });
     let (Some(new), true) = (&change.new, is_new) else {
         found.push(format!("I2: the payment {id} was changed: {:?}", change.new));
