@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 /// Points in the code (`sometimes`), transitions, reasons and faults.
 pub const EXPECTED: &[&str] = &[
     "address: somebody else is at it",
+    "booked: ASIDE",
     "booked: CREDIT",
     "booked: HOLD",
     "booked: REFUND",
@@ -70,6 +71,7 @@ pub const EXPECTED: &[&str] = &[
     "review: APPROVED to CREDITED",
     "review: APPROVED to REFUND",
     "review: APPROVED to REJECTED",
+    "review: APPROVED to OPEN",
     "review: OPEN to APPROVED",
     "review: OPEN to PROPOSED",
     "review: PROPOSED to APPROVED",

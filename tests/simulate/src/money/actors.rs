@@ -8,6 +8,7 @@ use recharge_local::events::Incoming;
 use recharge_local::sim::payprotocol::{self, Transfer};
 use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_API_KEY, PAYPROTOCOL_CALLBACK_PATH};
 use recharge_shared::providers::standard::{HEADERS, signature};
+use recharge_tests::Answered;
 use serde_json::{Value, json};
 
 use super::{GATE, GATE_KEY, Money, Paid, gate_key, people};
@@ -71,6 +72,7 @@ async fn payer(sim: Rc<Sim>, money: Money, script: Script) {
         let owner = (API_KEYS[script.merchant].merchant.to_owned(), script.user.clone());
         let paid = Paid {
             minor: minor.into(),
+            slip: None,
             order: Some(order.clone()),
             transfer: None,
             owner,
@@ -237,6 +239,7 @@ async fn deposit(sim: &Rc<Sim>, money: &Money, (script, address): (&Script, &str
     let key = format!("{PAYPROTOCOL}#{PAYPROTOCOL_API_KEY}#{}", deposited.recharge_id);
     let paid = Paid {
         minor: i128::try_from(deposited.units / finer).unwrap_or(0),
+        slip: None,
         order: None,
         transfer: Some(key.clone()),
         owner: (API_KEYS[script.merchant].merchant.to_owned(), script.user.clone()),
@@ -245,16 +248,58 @@ async fn deposit(sim: &Rc<Sim>, money: &Money, (script, address): (&Script, &str
         persists: false,
     };
     sim.wire.note(&format!("deposit {key} of {amount} {currency}, silent: {silent}"));
-    money.funds.arrived(key, paid.clone());
+    money.funds.arrived(key.clone(), paid.clone());
+    let slip = if dice.chance(150) { slip(sim, money, (&key, &deposited)) } else { None };
     let mut callbacks = vec![deposited.callback];
-    if dice.chance(120) {
-        callbacks.push(tell_again(sim, money, (deposited.recharge_id, paid)));
+    let told_later = dice.chance(120).then(|| dice.below(2) * 600_000);
+    if told_later == Some(0) {
+        callbacks.push(tell_again(sim, money, (deposited.recharge_id, paid.clone())));
     }
     let copies = callbacks
         .iter()
         .flatten()
         .flat_map(|callback| (0..script.copies).map(move |_| carry(sim, money, callback)));
-    futures_util::future::join_all(copies).await;
+    let slipped = async {
+        if let Some(slip) = slip {
+            say(sim, &slip).await;
+        }
+    };
+    futures_util::future::join(futures_util::future::join_all(copies), slipped).await;
+    if let Some(later_ms) = told_later.filter(|later_ms| *later_ms > 0) {
+        // When people may have credited the first one or paid it back.
+        sim.nap(later_ms).await;
+        if sim.is_over.get() {
+            return;
+        }
+        if let Some(callback) = tell_again(sim, money, (deposited.recharge_id, paid)) {
+            carry(sim, money, &callback).await;
+        }
+    }
+}
+
+/// Something else that the provider says of a deposit, once, before or after what is so: twice the amount, that it has failed,
+/// is somebody else's, in another currency, or nothing.
+fn slip(
+    sim: &Sim,
+    money: &Money,
+    (key, deposited): (&str, &payprotocol::Deposited),
+) -> Option<payprotocol::CallbackRequest> {
+    let mut said: Value = serde_json::from_slice(&deposited.callback.as_ref()?.body).ok()?;
+    let (member, value) = match sim.dice.below(5) {
+        0 => {
+            money.funds.slipped(key);
+            ("rechargeAmount", (deposited.units * 2).to_string().into())
+        }
+        1 => ("rechargeStatus", 2.into()),
+        2 => ("uuid", "M0123456789ABCDEFGHJKMNPQR".into()),
+        3 => ("currencyId", 1.into()),
+        _ => ("rechargeAmount", "0".into()),
+    };
+    sim.wire.note(&format!("{key} is also told with {member} {value}"));
+    said[member] = value;
+    let signed_at = sim.world.stack.ground.door.now();
+    let body = said.to_string().into_bytes();
+    Some(sim.world.payprotocol.signed(deposited.recharge_id, body, signed_at))
 }
 
 /// The provider tells a transfer as another deposit.
@@ -272,17 +317,21 @@ fn tell_again(
 
 /// Carries one callback of the deposits' provider.
 async fn carry(sim: &Sim, money: &Money, callback: &payprotocol::CallbackRequest) {
-    sim.nap(if sim.plan.mode == Mode::Burst { 40 } else { 5_000 }).await;
-    let headers: Vec<(&str, &str)> =
-        callback.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let path = ("POST", PAYPROTOCOL_CALLBACK_PATH);
-    let answered = sim.request(&sim.world.unsigned(path, &headers, &callback.body)).await;
-    let Some(answered) = answered else { return };
+    let Some(answered) = say(sim, callback).await else { return };
     sim.world.payprotocol.answered(callback.recharge_id, answered.status, &answered.text);
     if (answered.status, answered.text.as_str()) == (200, "success") {
         let id = callback.recharge_id;
         money.funds.heard(&format!("{PAYPROTOCOL}#{PAYPROTOCOL_API_KEY}#{id}"));
     }
+}
+
+/// Delivers it, whatever comes of it.
+async fn say(sim: &Sim, callback: &payprotocol::CallbackRequest) -> Option<Answered> {
+    sim.nap(if sim.plan.mode == Mode::Burst { 40 } else { 5_000 }).await;
+    let headers: Vec<(&str, &str)> =
+        callback.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let path = ("POST", PAYPROTOCOL_CALLBACK_PATH);
+    sim.request(&sim.world.unsigned(path, &headers, &callback.body)).await
 }
 
 /// Carries what the deposits' provider wants to send by now.

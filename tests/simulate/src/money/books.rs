@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use recharge_local::stack::PAYPROTOCOL;
 use serde_json::Value;
 
 use super::Funds;
+use super::check::key_of_statement;
 use crate::books::{Changed, Key, history, number, text};
 
 /// What was wrong besides the transitions that every order makes.
@@ -88,7 +90,7 @@ fn check_order(
     for (payment, fate, amount) in &now[before.len().min(now.len())..] {
         match funds.get(&key_of(new, payment)) {
             None => found.push(format!("I3: {id} has {payment}, which nobody has paid")),
-            Some(paid) if paid.minor != *amount || !paid.is_listed => {
+            Some(paid) if !paid.is_said(*amount) || !paid.is_listed => {
                 found.push(format!("I3: {id} has {payment} with {amount}, really {paid:?}"));
             }
             // A person may credit it by way of any order of the merchant: noted here, booked with its own.
@@ -156,6 +158,7 @@ fn check_booking(
     }
     check_people(id, new, rows, found);
     check_transfer(id, new, (rows, funds), found);
+    check_words(id, new, rows, found);
     let order_key = (format!("O#{}", text(new, "order")), "O".to_owned());
     let Some(order) = rows.get(&order_key) else {
         found.push(format!("I3: {id} is of an order that is not there"));
@@ -169,7 +172,7 @@ fn check_booking(
     let wanted = if kind == "HOLD" { "H" } else { "C" };
     let own = payments(order).into_iter().find(|(payment, _, _)| key_of(order, payment) == key);
     match (kind, funds.get(key)) {
-        ("HOLD", Some(paid)) if paid.minor == amount => {}
+        ("HOLD", Some(paid)) if paid.is_said(amount) => {}
         ("HOLD", paid) => found.push(format!("I3: {id} holds {amount}, really {paid:?}")),
         _ if text(order, "state") != "SUCCESS" || number(order, "credited") != amount => {
             found.push(format!("I9: {id} credits {amount}, its order stands as {order}"));
@@ -197,23 +200,33 @@ fn is_by_two(review: &Value) -> bool {
     !second.is_empty() && second != text(review, "ruledBy")
 }
 
+/// The decisions to credit that end with this booking.
+fn decisions<'a>(
+    new: &Value,
+    rows: &'a BTreeMap<Key, Value>,
+) -> impl Iterator<Item = &'a Value> + Clone {
+    let at = number(new, "at");
+    let reviews = ("K#".to_owned(), String::new())..("K$".to_owned(), String::new());
+    rows.range(reviews)
+        .map(|(_, row)| row)
+        .filter(move |row| text(row, "state") == "CREDITED" && number(row, "closedAt") == at)
+}
+
 /// What people credit, with all that it takes along, is in the same write as the end of a review; much takes two.
 fn check_people(id: &str, new: &Value, rows: &BTreeMap<Key, Value>, found: &mut Vec<String>) {
     if text(new, "source") != "operator" {
         return;
     }
     let amount = number(new, "amount");
-    let reviews = ("K#".to_owned(), String::new())..("K$".to_owned(), String::new());
-    let ends = rows.range(reviews).map(|(_, row)| row).filter(|row| {
-        text(row, "state") == "CREDITED" && number(row, "closedAt") == number(new, "at")
-    });
+    let ends = decisions(new, rows);
     if !ends.clone().any(|row| amount < TWO_FROM || is_by_two(row)) {
         let ends: Vec<&Value> = ends.collect();
         found.push(format!("I3: {id} credits {amount} by {ends:?}"));
     }
 }
 
-/// A transfer is credited by itself once at most, and not after it was paid back, whatever its provider calls it.
+/// A transfer is credited by itself once at most, and not after it was paid back, whatever its provider calls it; once more by
+/// two people together.
 fn check_transfer(
     id: &str,
     new: &Value,
@@ -222,17 +235,37 @@ fn check_transfer(
 ) {
     let transfer_of =
         |id: &str| funds.get(id.trim_start_matches("P#")).and_then(|paid| paid.transfer);
-    let (Some(transfer), true) = (transfer_of(id), text(new, "source") != "operator") else {
-        return;
-    };
+    let Some(transfer) = transfer_of(id) else { return };
     let bookings = ("P#".to_owned(), String::new())..("Q".to_owned(), String::new());
     let other = rows.range(bookings).find(|((other, _), row)| {
         *other != id
             && ["CREDIT", "REFUND"].contains(&text(row, "kind"))
             && transfer_of(other).as_ref() == Some(&transfer)
     });
-    if let Some(((other, _), _)) = other {
+    let Some(((other, _), _)) = other else { return };
+    if text(new, "source") != "operator" {
         found.push(format!("I2: {id} credits by itself the transfer of {other}"));
+    } else if !decisions(new, rows).any(is_by_two) {
+        found.push(format!("I2: one person credits by {id} the transfer of {other}"));
+    }
+}
+
+/// What cannot be said of a deposit that is credited.
+const AGAINST: [&str; 5] =
+    ["amount_conflict", "declined_late", "nothing_received", "unlisted_currency", "wrong_user"];
+
+/// A deposit of which its provider has said two things is credited by people alone.
+fn check_words(id: &str, new: &Value, rows: &BTreeMap<Key, Value>, found: &mut Vec<String>) {
+    let is_deposit = id.starts_with(&format!("P#{PAYPROTOCOL}#"));
+    if !is_deposit || text(new, "source") == "operator" {
+        return;
+    }
+    let reviews = ("K#".to_owned(), String::new())..("K$".to_owned(), String::new());
+    let against = rows.range(reviews).map(|(_, row)| row).find(|row| {
+        AGAINST.contains(&text(row, "why")) && id.trim_start_matches("P#") == key_of_statement(row)
+    });
+    if let Some(against) = against {
+        found.push(format!("I3: {id} is credited by itself against {against}"));
     }
 }
 

@@ -64,7 +64,8 @@ pub fn missing(sim: &Sim, money: &Money) -> Vec<String> {
     missing
 }
 
-fn key_of_statement(row: &Value) -> String {
+/// The key of the payment that a parked statement is about.
+pub fn key_of_statement(row: &Value) -> String {
     format!("{}#{}#{}", text(row, "provider"), text(row, "account"), text(row, "paymentId"))
 }
 
@@ -100,10 +101,12 @@ pub fn against_truth(sim: &Sim, money: &Money, books: &books::Books) -> Vec<Stri
                 text(row, "user").to_owned(),
                 text(row, "currency").to_owned(),
             );
-            for (payment, _, _) in payments(row).iter().filter(|(_, fate, _)| fate == "C") {
+            for (payment, _, got) in payments(row).iter().filter(|(_, fate, _)| fate == "C") {
                 let key = key_of(row, payment);
-                *wanted.entry(owner.clone()).or_default() +=
-                    money.funds.get(&key).map_or(0, |paid| paid.minor);
+                let paid = money.funds.get(&key);
+                // Of two amounts under its signature the provider's books cannot say which one was meant.
+                let amount = |paid: Paid| if paid.is_said(*got) { *got } else { paid.minor };
+                *wanted.entry(owner.clone()).or_default() += paid.map_or(0, amount);
                 *times.entry(key).or_default() += 1;
             }
             if text(row, "state") == "SUCCESS" && number(row, "credited") == 0 {

@@ -28,6 +28,8 @@ pub const GATE_KEY: &str = "gate-secret-0123456789abcdef0123456789abcdef";
 pub struct Paid {
     /// Minor units; nothing finer is credited.
     pub minor: i128,
+    /// Another amount that the provider has also named, under its signature.
+    pub slip: Option<i128>,
     /// The order that it is for; deposits have none.
     pub order: Option<String>,
     /// What the chain calls the transfer, of a deposit: the key of the payment that it was told as first.
@@ -40,6 +42,13 @@ pub struct Paid {
     pub is_heard: bool,
     /// Whether the provider sends its callback until it hears one.
     pub persists: bool,
+}
+
+impl Paid {
+    /// Whether the provider has ever named this amount.
+    pub fn is_said(&self, minor: i128) -> bool {
+        self.minor == minor || self.slip == Some(minor)
+    }
 }
 
 /// What providers have really received, by `provider#account#payment`. Clones are the same.
@@ -64,6 +73,13 @@ impl Funds {
     /// Something has arrived.
     pub fn arrived(&self, key: String, paid: Paid) {
         self.lock().insert(key, paid);
+    }
+
+    /// The provider says that it is twice as much.
+    pub fn slipped(&self, key: &str) {
+        if let Some(paid) = self.lock().get_mut(key) {
+            paid.slip = Some(2 * paid.minor);
+        }
     }
 
     /// The provider has heard the acknowledgement.
