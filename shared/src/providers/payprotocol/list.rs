@@ -1,7 +1,8 @@
 //! The provider's list of recharges. Its pages move while new ones arrive, so a reading counts only if it
-//! found as many as the provider says there are, and that number stood still.
+//! found as many as the provider says there are, and that number stood still. A list that has a recharge more than once
+//! looks as if one had been pushed off: it counts if it is the same twice, so that one such recharge hides no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -22,6 +23,9 @@ const PAGES_MAX: u32 = 200;
 /// So many unreadable records are put aside by themselves, without a readable one beside them.
 const UNREADABLE_MAX: usize = 3;
 
+/// So many ids of recharges that are listed more than once are told.
+const REPEATED_TOLD: usize = 5;
+
 /// Bytes of one reading that are kept, some eighty thousand records: a list that says more would take the poller's memory
 /// from all other providers.
 const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -30,6 +34,8 @@ const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 enum Reading {
     /// Everything that is listed.
     Complete(Listed),
+    /// As many rows as there are, of fewer recharges: that, or one was pushed off meanwhile.
+    Repeated(Listed),
     /// Something arrived meanwhile.
     Moved,
     /// No reading.
@@ -60,17 +66,57 @@ impl Unreadable {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 struct Listed {
     /// By their ids.
     records: BTreeMap<i32, Record>,
-    /// By their payments' ids.
-    unreadable: BTreeMap<String, String>,
+    /// By their payments' ids, all that is said of each.
+    unreadable: BTreeMap<String, BTreeSet<String>>,
+    /// How often ids were listed beyond the first time.
+    repeated: BTreeMap<i32, u64>,
 }
 
 impl Listed {
     fn len(&self) -> u64 {
         (self.records.len() + self.unreadable.len()) as u64
+    }
+
+    fn rows(&self) -> u64 {
+        self.len() + self.repeated.values().sum::<u64>()
+    }
+
+    fn add(&mut self, record: Record) {
+        let id = record.id;
+        if let Some(texts) = self.unreadable.get_mut(&id.to_string()) {
+            *self.repeated.entry(id).or_default() += 1;
+            texts.insert(record.raw());
+            return;
+        }
+        let Some(known) = self.records.remove(&id) else {
+            self.records.insert(id, record);
+            return;
+        };
+        *self.repeated.entry(id).or_default() += 1;
+        // What is pending is no word against what came of it.
+        if known == record || record.status() == Status::Pending {
+            self.records.insert(id, known);
+        } else if known.status() == Status::Pending {
+            self.records.insert(id, record);
+        } else {
+            // Nobody can say which of them is so: together they are what people look at.
+            let texts = BTreeSet::from([known.raw(), record.raw()]);
+            self.unreadable.insert(id.to_string(), texts);
+        }
+    }
+
+    fn add_unreadable(&mut self, bad: Unreadable, times: usize) {
+        let texts = self.unreadable.entry(bad.payment_id(times)).or_default();
+        let known = bad.id.and_then(|id| self.records.remove(&id));
+        if let Some(id) = bad.id.filter(|_| known.is_some() || !texts.is_empty()) {
+            *self.repeated.entry(id).or_default() += 1;
+        }
+        texts.extend(known.map(|known| known.raw()));
+        texts.insert(bad.text);
     }
 }
 
@@ -83,28 +129,40 @@ impl PayProtocol {
         now: Timestamp,
     ) -> Answer<Vec<Evidence>> {
         let started = Instant::now();
+        let mut before = None;
         for _ in 0..READINGS_MAX {
             match self.reading(window, (now, started)).await {
-                // Many, and nothing else: those are no bad records, that is another list than the one we know.
-                Reading::Complete(listed)
-                    if listed.records.is_empty() && listed.unreadable.len() > UNREADABLE_MAX =>
-                {
-                    return Answer::Unknown("an unreadable list".to_owned());
+                Reading::Complete(listed) => return self.said(listed, now),
+                Reading::Repeated(listed) if before.as_ref() == Some(&listed) => {
+                    return self.said(listed, now);
                 }
-                Reading::Complete(listed) => {
-                    let is_final = |record: &&Record| record.status() != Status::Pending;
-                    let finals = listed.records.values().filter(is_final);
-                    let said =
-                        |record| self.evidence(record, (Source::List, now), Record::digest(record));
-                    let unread = listed.unreadable.into_iter();
-                    let unread = unread.map(|(id, text)| self.unreadable(id, text, now));
-                    return Answer::Done(finals.map(said).chain(unread).collect());
-                }
-                Reading::Moved => {}
+                Reading::Repeated(listed) => before = Some(listed),
+                Reading::Moved => before = None,
                 Reading::Failed(answer) => return answer,
             }
         }
         Answer::Unknown("the list does not stand still".to_owned())
+    }
+
+    fn said(&self, listed: Listed, now: Timestamp) -> Answer<Vec<Evidence>> {
+        // Many, and nothing else: those are no bad records, that is another list than the one we know.
+        if listed.records.is_empty() && listed.unreadable.len() > UNREADABLE_MAX {
+            return Answer::Unknown("an unreadable list".to_owned());
+        }
+        if !listed.repeated.is_empty() {
+            let provider = self.name.as_str();
+            let ids: Vec<i32> = listed.repeated.keys().copied().take(REPEATED_TOLD).collect();
+            tracing::error!(provider, ?ids, "recharges are listed more than once");
+        }
+        let is_final = |record: &&Record| record.status() != Status::Pending;
+        let finals = listed.records.values().filter(is_final);
+        let said = |record| self.evidence(record, (Source::List, now), Record::digest(record));
+        let unread = listed.unreadable.into_iter();
+        let unread = unread.map(|(id, texts)| {
+            let text = texts.into_iter().collect::<Vec<_>>().join("\n");
+            self.unreadable(id, text, now)
+        });
+        Answer::Done(finals.map(said).chain(unread).collect())
     }
 
     async fn reading(
@@ -131,29 +189,24 @@ impl PayProtocol {
                         // Once more as the key of `same`.
                         kept_bytes += 2 * bad.text.len();
                         let times = same.entry(bad.text.clone()).or_default();
-                        listed.unreadable.insert(bad.payment_id(*times), bad.text);
                         *times += 1;
+                        listed.add_unreadable(bad, *times - 1);
                         continue;
                     }
                 };
-                let id = record.id;
-                if listed.records.get(&id).is_some_and(|known| *known != record) {
-                    let provider = self.name.as_str();
-                    tracing::error!(provider, id, "recharge {id} is listed twice, differently");
-                    let why = format!("recharge {id} is listed twice, differently");
-                    return Reading::Failed(Answer::Unknown(why));
-                }
                 kept_bytes += record.bytes();
-                listed.records.insert(id, record);
+                listed.add(record);
             }
-            let found = listed.len();
             if kept_bytes > KEPT_BYTES_MAX {
                 return Reading::Failed(Answer::Unknown("the list is too large".to_owned()));
             }
-            if found == page.count {
+            if listed.len() == page.count {
                 return Reading::Complete(listed);
             }
-            if is_last || found > page.count {
+            if is_last && listed.rows() == page.count {
+                return Reading::Repeated(listed);
+            }
+            if is_last || listed.len() > page.count {
                 return Reading::Moved;
             }
         }

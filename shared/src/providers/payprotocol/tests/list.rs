@@ -81,11 +81,45 @@ async fn a_list_that_does_not_stand_still_is_no_answer() {
 }
 
 #[tokio::test]
-async fn one_id_with_two_contents_is_no_answer() {
+async fn one_id_with_two_contents_is_no_answer_until_the_list_says_so_twice() {
     let other = recharge(&json!({"rechargeId": 2, "rechargeAmount": "1"}));
-    let pages = [page(3, &[with_id(3), with_id(2)]), page(3, &[other])];
-    let (answer, _) = listed(&pages).await;
-    assert!(is_unknown(&answer), "{answer:?}");
+    let reading = [page(3, &[with_id(3), with_id(2)]), page(3, &[other]), page(3, &[])];
+    let moved = [page(3, &[with_id(3), with_id(2)]), page(3, &[with_id(3)]), page(3, &[])];
+    let (answer, asked) = listed(&[moved.clone(), reading.clone(), moved].concat()).await;
+    assert!(is_unknown(&answer) && asked == 9, "{answer:?}");
+    let mut bench = bench_with(json!({"page_size": 2}), true);
+    for page in reading.iter().chain(&reading) {
+        bench = bench.answers(200, page);
+    }
+    let Answer::Done(all) = bench.provider.list(NOW, NOW, NOW).await else { panic!("listed") };
+    let said: Vec<_> = all.iter().map(|one| (one.payment_id.as_str(), one.kind)).collect();
+    assert_eq!(said, [("3", usdt(12_345_678)), ("2", EvidenceKind::Unrecognised)]);
+    for amount in ["rechargeAmount=12345678&", "rechargeAmount=1&"] {
+        assert!(all[1].raw.contains(amount), "{}", all[1].raw);
+    }
+}
+
+#[tokio::test]
+async fn a_recharge_that_is_listed_twice_hides_no_other() {
+    let twice = [page(4, &[with_id(3), with_id(2)]), page(4, &[with_id(2), with_id(1)])];
+    let reading = [&twice[..], &[page(4, &[])]].concat();
+    assert_eq!(listed(&[reading.clone(), reading].concat()).await, (done(&[1, 2, 3]), 6));
+    // What is pending is no word against what came of it, in whatever order.
+    let status = |status: i32| recharge(&json!({"rechargeId": 2, "rechargeStatus": status}));
+    for rows in [[status(1), status(0)], [status(0), status(1)]] {
+        let reading = [page(2, &rows), page(2, &[])];
+        assert_eq!(listed(&[reading.clone(), reading].concat()).await, (done(&[2]), 4));
+    }
+}
+
+#[tokio::test]
+async fn rows_of_one_id_that_cannot_be_read_are_one_persons_matter() {
+    let bad = |time: i32| recharge(&json!({"rechargeId": 2, "blockTime": time}));
+    for rows in [[bad(7), bad(8)], [bad(7), bad(7)], [bad(7), with_id(2)], [with_id(2), bad(7)]] {
+        let reading = [page(3, &rows), page(3, &[with_id(1)]), page(3, &[])];
+        let (answer, asked) = listed(&[reading.clone(), reading].concat()).await;
+        assert_eq!((answer, asked), (done(&[1, 2]), 6), "{rows:?}");
+    }
 }
 
 #[tokio::test]
