@@ -438,7 +438,7 @@ async fn fill_the_due_index_with_unreadable_rows(world: &World) {
     let client = aws.dynamodb(aws.http_client(), 1);
     let shards = (0..4).flat_map(|n| [format!("trader#{n}"), format!("!notice#{n}")]);
     for shard in shards.chain(["!review#0".to_owned()]) {
-        for n in 0..55 {
+        for n in 0..255 {
             let put = client.put_item().table_name(&world.stack.names.table);
             let put = put.item("pk", AttributeValue::S(format!("?#{shard}#{n}")));
             let put = put.item("sk", AttributeValue::S("?".to_owned()));
@@ -459,7 +459,7 @@ fn due_rows_that_cannot_be_read_keep_nobody_from_their_turn() {
         let _ = world.pay(&order, None);
         world.pass(60).await;
         let report = world.stack.poll().await.unwrap();
-        assert_eq!(report["failed"], 9 * 55, "{report}");
+        assert_eq!(report["failed"], 9 * 255, "{report}");
         world.let_pass(3).await;
         assert_eq!(world.order(&order).await["status"], "SUCCESS");
         world.receiver.set("https://", Manner::Answers(200, String::new()));

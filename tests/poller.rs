@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use http::{Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
-use recharge_local::call::ADMIN_KEYS;
+use recharge_local::call::{ADMIN_KEYS, API_KEYS};
 use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
@@ -135,6 +136,70 @@ fn a_run_ends_before_its_deadline_and_the_next_goes_on() {
         let second = world.stack.poll().await.unwrap();
         assert_eq!(second["unfinished"], json!(false));
         assert_eq!(first["lookedAt"].as_u64().unwrap() + second["lookedAt"].as_u64().unwrap(), 100);
+    });
+}
+
+/// An order of the second merchant, paid, whose callback is lost.
+async fn paid_by_another(world: &World) -> String {
+    let body = json!({"userId": "u_1", "amount": MINOR, "currency": "USDT"}).to_string();
+    let request = world.signed_as(API_KEYS[1], ("POST", "/recharges"), &body, "k-1");
+    let order = world.send(&request).await.json["orderId"].as_str().unwrap().to_owned();
+    drop(world.pay(&order, None));
+    order
+}
+
+/// An instance whose calls of this kind take 3.9 seconds; a run has 50, and begins no look in the last 18.
+fn slow(world: &World, is_slow: fn(&Call) -> bool) -> Functions {
+    let slow = move |call: &Call| if is_slow(call) { 3_900 } else { 0 };
+    world.instance(&Faults::with_latency(world.clock().clone(), |_| Fault::None, slow), 1)
+}
+
+#[test]
+fn many_unpaid_orders_of_a_merchant_do_not_hold_up_another_ones() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for number in 0..100 {
+            create(&world, &format!("k-{number}")).await;
+        }
+        world.pass(1).await;
+        let order = paid_by_another(&world).await;
+        world.pass(120).await;
+        let report = poll(&slow(&world, |call| call.service == Service::Provider)).await;
+        assert_eq!((&report["unfinished"], &report["evidence"]), (&json!(true), &json!(1)));
+        world.settle().await;
+        let path = format!("/recharges/{order}");
+        let status = world.signed_as(API_KEYS[1], ("GET", &path), "", "");
+        assert_eq!(world.send(&status).await.json["status"], "SUCCESS");
+    });
+}
+
+#[test]
+fn a_backlog_longer_than_what_is_read_at_once_hides_nobodys_order() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let aws = &world.stack.ground.aws;
+        let client = aws.dynamodb(aws.http_client(), 1);
+        // All that the index has of orders, more in each shard than eight pages.
+        for number in 0..4 * 2_010 {
+            let put = client.put_item().table_name(&world.stack.names.table);
+            let put = put.item("pk", AttributeValue::S(format!("O#R{number:025}")));
+            let put = put.item("sk", AttributeValue::S("of the index alone".to_owned()));
+            let put = put.item("merchant", AttributeValue::S("m_demo".to_owned()));
+            let put = put.item("dueShard", AttributeValue::S(format!("trader#{}", number % 4)));
+            put.item("dueAt", AttributeValue::N("1".to_owned())).send().await.unwrap();
+        }
+        let order = paid_by_another(&world).await;
+        world.pass(60).await;
+        let report = poll(&slow(&world, |call| call.operation == "GetItem")).await;
+        assert_eq!((&report["unfinished"], &report["evidence"]), (&json!(true), &json!(1)));
+        assert_eq!(report["failed"], 0);
+        // Nor is anything left out that is behind it.
+        let report = world.stack.poll().await.unwrap();
+        assert_eq!((&report["unfinished"], &report["lookedAt"]), (&json!(false), &json!(0)));
+        world.settle().await;
+        let path = format!("/recharges/{order}");
+        let status = world.signed_as(API_KEYS[1], ("GET", &path), "", "");
+        assert_eq!(world.send(&status).await.json["status"], "SUCCESS");
     });
 }
 

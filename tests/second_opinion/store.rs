@@ -269,7 +269,9 @@ async fn due(store: &Store, steps: &mut Steps) {
     let due_at = open.due_at.unwrap();
     let mut found = Vec::new();
     for shard in 0..4 {
-        found.extend(store.due(&trader(), shard, (due_at, 50), None).await.unwrap().found);
+        found.extend(
+            store.due(&trader(), shard, (Timestamp::EPOCH, due_at, 50), None).await.unwrap().found,
+        );
     }
     steps.note("due", (found.len(), found.iter().any(|one| one.id == open.id)));
     let next = Some(due_at.plus(Duration::from_secs(9)));

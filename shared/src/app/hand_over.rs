@@ -3,7 +3,6 @@
 //! with one, however many names it goes by. Where more are due than one run reads, what has come due lately is read as
 //! well: a backlog hides nobody's next attempt.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,6 +17,7 @@ use crate::store::{DUE_SHARDS, DueNotice, StoreError, Written};
 use super::notify::merchant_of;
 use super::reconcile::{Context, LOOK_TAKES_AT_MOST};
 use super::report::Report;
+use super::turns::turns;
 
 /// Notices that one run hands over: about what ten notifiers can try in a minute.
 const PER_RUN_MAX: usize = 400;
@@ -129,19 +129,6 @@ fn in_turn(mut found: Vec<DueNotice>) -> Vec<DueNotice> {
     let turns = turns(found.collect(), |due| merchant_of(&due.destination).to_owned());
     let few = turns.into_iter().take_while(|(turn, _)| *turn < PER_MERCHANT_MAX);
     few.take(PER_RUN_MAX).map(|(_, due)| due).collect()
-}
-
-/// All of `found`, with the turn in which each comes among those of its `whose`. Within a turn the order stays.
-fn turns(found: Vec<DueNotice>, whose: impl Fn(&DueNotice) -> String) -> Vec<(usize, DueNotice)> {
-    let mut before: BTreeMap<String, usize> = BTreeMap::new();
-    let number = |due| {
-        let next = before.entry(whose(&due)).or_default();
-        *next += 1;
-        (*next - 1, due)
-    };
-    let mut turns: Vec<(usize, DueNotice)> = found.into_iter().map(number).collect();
-    turns.sort_by_key(|(turn, _)| *turn);
-    turns
 }
 
 /// Hands a due notice over; whether it did.

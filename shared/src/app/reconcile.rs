@@ -2,7 +2,8 @@
 //! finishes half-done creates. Each provider is worked on by itself; the run stops before its deadline
 //! and the next one carries on.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all, join3};
@@ -13,16 +14,18 @@ use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER, MONITORING_WINDOW};
 use crate::domain::{
-    Evidence, EvidenceKind, Order, OrderEvent, OrderState, Reason, Step, Timestamp, TraceId, shadow,
+    Evidence, EvidenceKind, MerchantId, Order, OrderEvent, OrderState, Reason, Step, Timestamp,
+    TraceId, shadow,
 };
 use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Found, Provider, Providers};
 use crate::queue::{NotificationQueue, ResolutionMessage, SettlementMessage, SettlementQueue};
 use crate::sometimes::sometimes;
-use crate::store::{DUE_SHARDS, Due, Store, StoreError, Written};
+use crate::store::{Due, Store, StoreError, Written};
 use crate::xray::{self, TraceHeader};
 
 use super::audit::audit;
+use super::due_orders::DueOrders;
 use super::hand_over::due_notices;
 use super::notify::announce;
 use super::report::Report;
@@ -30,8 +33,6 @@ use super::submit::{Submission, is_half_done, log};
 use super::sweep::Sweep;
 
 const ACTOR: &str = "reconcile-poller";
-/// Orders read from the index at once.
-const PAGE: i32 = 40;
 /// Decisions of people that one run hands over again, about.
 const DECISIONS: i32 = 50;
 /// Pages that it looks for them in.
@@ -44,8 +45,10 @@ const OPEN_AT_MOST: Duration = Duration::from_secs(900);
 const SIDE_BY_SIDE: usize = 8;
 /// No new look starts when less than this is left: four provider calls and the writes around them.
 pub(super) const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(18);
-/// Unanswered calls in a row after which a provider is left alone for the rest of the run.
+/// Unanswered calls in a row after which a provider is left alone for the rest of the run, or about one merchant.
 const UNANSWERED_MAX: u32 = 5;
+/// Those about one merchant that count for all others: it may be its orders alone that get no answer.
+const UNANSWERED_OF_ONE_MAX: u32 = 2;
 
 /// What a run needs.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +74,7 @@ pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: D
     let deadline = Instant::now() + time_left;
     let runs = providers.all().map(|provider| {
         let run =
-            Run { context, provider: provider.as_ref(), deadline, unanswered: AtomicU32::new(0) };
+            Run { context, provider: provider.as_ref(), deadline, unanswered: Mutex::default() };
         async move { run.all().await }
     });
     let others = join3(
@@ -155,13 +158,42 @@ struct Run<'a> {
     context: Context<'a>,
     provider: &'a dyn Provider,
     deadline: Instant,
-    unanswered: AtomicU32,
+    unanswered: Mutex<Unanswered>,
+}
+
+/// Calls that were not answered, by whose orders they were about.
+#[derive(Default)]
+struct Unanswered {
+    /// Since the last answer about the merchant.
+    own: BTreeMap<MerchantId, u32>,
+    /// Since the last answer about anybody.
+    all: BTreeMap<MerchantId, u32>,
+}
+
+impl Unanswered {
+    /// Whether an order of `merchant` may be asked about.
+    fn may_ask(&self, merchant: &MerchantId) -> bool {
+        let all: u32 = self.all.values().map(|n| UNANSWERED_OF_ONE_MAX.min(*n)).sum();
+        let own = self.own.get(merchant).copied().unwrap_or_default();
+        all < UNANSWERED_MAX && own < UNANSWERED_MAX
+    }
+
+    /// What became of a call about an order of `merchant`.
+    fn note(&mut self, merchant: &MerchantId, is_answered: bool) {
+        if is_answered {
+            self.own.remove(merchant);
+            self.all.clear();
+            return;
+        }
+        *self.own.entry(merchant.clone()).or_default() += 1;
+        *self.all.entry(merchant.clone()).or_default() += 1;
+    }
 }
 
 impl Run<'_> {
     async fn all(&self) -> Report {
         let mut report =
-            if self.provider.takes_orders() { self.all_shards().await } else { Report::default() };
+            if self.provider.takes_orders() { self.all_due().await } else { Report::default() };
         if !self.provider.can_list() {
             return report;
         }
@@ -183,45 +215,19 @@ impl Run<'_> {
         report
     }
 
-    async fn all_shards(&self) -> Report {
+    async fn all_due(&self) -> Report {
         let mut report = Report::default();
-        // Another shard comes first each minute, so that a full one cannot starve the last.
-        let minute = self.context.clock.now().secs().div_euclid(60);
-        let first = u32::try_from(minute.rem_euclid(i64::from(DUE_SHARDS))).unwrap_or(0);
-        for shard in (0..DUE_SHARDS).map(|index| (first + index) % DUE_SHARDS) {
-            match self.shard(shard).await {
-                Ok(done) => report = report.plus(done),
-                Err(error) => {
-                    report.failed += 1;
-                    metrics::add(Metric::Failures, (None, None), 1);
-                    tracing::warn!(provider = %self.provider.name(), shard, %error, "shard not read");
-                }
-            }
-        }
-        report
-    }
-
-    async fn shard(&self, shard: u32) -> Result<Report, StoreError> {
-        let mut report = Report::default();
-        let until = self.context.clock.now().plus(self.context.lookahead);
-        let mut after = None;
-        loop {
+        let Context { store, clock, lookahead, .. } = self.context;
+        let until = clock.now().plus(lookahead);
+        let mut orders = DueOrders::new(store, self.provider.name(), until);
+        while orders.has_more() {
             if self.out_of_time() {
-                return Ok(Report { unfinished: true, ..report });
+                return Report { unfinished: true, ..report };
             }
-            let name = self.provider.name();
-            let page = self.context.store.due(name, shard, (until, PAGE), after).await?;
-            report.failed += page.unreadable;
-            let now = self.context.clock.now();
-            let due = page.found.iter().filter(|due| due.due_at <= now).count();
-            report.due += u32::try_from(due).unwrap_or(u32::MAX);
-            // Oldest first.
-            let waited =
-                page.found.first().map_or(Duration::ZERO, |oldest| now.since(oldest.due_at));
-            report.oldest_due = report.oldest_due.max(waited);
-            for chunk in page.found.chunks(SIDE_BY_SIDE) {
+            let due = orders.next(clock.now(), &mut report).await;
+            for chunk in due.chunks(SIDE_BY_SIDE) {
                 if self.out_of_time() {
-                    return Ok(Report { unfinished: true, ..report });
+                    return Report { unfinished: true, ..report };
                 }
                 let looks = join_all(chunk.iter().map(|due| self.look(due))).await;
                 for (look, due) in looks.into_iter().zip(chunk) {
@@ -235,28 +241,16 @@ impl Run<'_> {
                     }));
                 }
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(report);
-            }
         }
+        report
     }
 
     fn out_of_time(&self) -> bool {
         Instant::now() + LOOK_TAKES_AT_MOST > self.deadline
     }
 
-    fn may_ask(&self) -> bool {
-        self.unanswered.load(Ordering::Relaxed) < UNANSWERED_MAX
-    }
-
-    fn answered<T>(&self, answer: &Answer<T>) {
-        match answer {
-            Answer::Done(_) | Answer::Declined(_) => self.unanswered.store(0, Ordering::Relaxed),
-            Answer::Unknown(_) | Answer::NotSent => {
-                self.unanswered.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+    fn unanswered(&self) -> MutexGuard<'_, Unanswered> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look(&self, due: &Due) -> Result<Report, StoreError> {
@@ -290,8 +284,8 @@ impl Run<'_> {
         // with an account that the provider no longer has: another account would take it for a new order.
         let unknown_there = foreign || order.account != self.provider.account();
         let can_ask = self.provider.can_query() || is_half_done(&order, now);
-        let asks = !unknown_there && self.may_ask() && can_ask;
-        if !asks && !over && !unknown_there && self.provider.can_query() {
+        let asks = !unknown_there && can_ask && self.unanswered().may_ask(&order.merchant);
+        if !asks && !over && !unknown_there && can_ask {
             return Ok(report);
         }
         // Whoever moves the date has the look; a crash after this costs one interval, not the order. It
@@ -385,7 +379,8 @@ impl Run<'_> {
     /// Asks the provider and hands on what settles the order.
     async fn ask(&self, order: &Order, now: Timestamp, report: &mut Report) -> Said {
         let answer = self.provider.query(order, now).await;
-        self.answered(&answer);
+        let is_answered = matches!(answer, Answer::Done(_) | Answer::Declined(_));
+        self.unanswered().note(&order.merchant, is_answered);
         let evidence = match answer {
             Answer::Done(Found::Proof(evidence)) => evidence,
             Answer::Done(Found::Nothing | Found::Open(_)) | Answer::Declined(_) => {
@@ -460,12 +455,7 @@ impl Run<'_> {
         let order = submission.again(order).await?.order;
         // The provider may have said no.
         announce(self.context.notifications, &order, &order.trace).await;
-        match order.state {
-            OrderState::Created => {
-                self.unanswered.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => self.unanswered.store(0, Ordering::Relaxed),
-        }
+        self.unanswered().note(&order.merchant, order.state != OrderState::Created);
         Ok(true)
     }
 
@@ -506,4 +496,33 @@ impl Run<'_> {
 /// Whether a provider that still says nothing of an ended order, as long again as it was to be asked, is asked no more.
 fn is_given_up(order: &Order, now: Timestamp) -> bool {
     !order.state.is_open() && now.since(order.created_at) > 2 * MONITORING_WINDOW
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merchant_whose_orders_get_no_answer_stops_its_own_looks_alone() {
+        let [one, two, three] = ["m_1", "m_2", "m_3"].map(|id| MerchantId::parse(id).unwrap());
+        let mut unanswered = Unanswered::default();
+        for _ in 0..UNANSWERED_MAX {
+            assert!(unanswered.may_ask(&one));
+            unanswered.note(&one, false);
+        }
+        assert!(!unanswered.may_ask(&one));
+        assert!(unanswered.may_ask(&two));
+        // That others are answered says nothing of it.
+        unanswered.note(&two, true);
+        assert!(!unanswered.may_ask(&one));
+        // Nobody is answered.
+        for merchant in [&one, &two, &three] {
+            assert!(unanswered.may_ask(&three));
+            unanswered.note(merchant, false);
+            unanswered.note(merchant, false);
+        }
+        assert!(!unanswered.may_ask(&three));
+        unanswered.note(&two, true);
+        assert!(unanswered.may_ask(&three) && !unanswered.may_ask(&one));
+    }
 }

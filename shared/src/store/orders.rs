@@ -12,7 +12,7 @@ use super::cancellation::{ItemFate, Transacted};
 use super::due::{DuePage, DuePosition};
 use super::fault::{Budget, StoreFault};
 use super::item::{Change, change, decode, due_shard, encode, order_key};
-use super::row::{Row, key, n, number, parsed, s, text};
+use super::row::{Row, key, n, number, optional_text, parsed, s, text};
 use super::{Store, StoreError};
 use crate::bug::{self, Bug};
 use crate::domain::hash::{crockford, digest};
@@ -46,6 +46,8 @@ pub struct Due {
     pub id: OrderId,
     /// Since when.
     pub due_at: Timestamp,
+    /// Its merchant, for taking turns; empty in an index that does not have it.
+    pub merchant: String,
 }
 
 impl Store {
@@ -242,20 +244,21 @@ impl Store {
         }
     }
 
-    /// Orders of `provider` that are due by `until` in one shard after `after`, oldest first, at most
-    /// `limit`.
+    /// Orders of `provider` that have come due between `from` and `until` in one shard after `after`, oldest first, at
+    /// most `limit`.
     pub async fn due(
         &self,
         provider: &ProviderName,
         shard: u32,
-        bounds: (Timestamp, i32),
+        bounds: (Timestamp, Timestamp, i32),
         after: Option<DuePosition>,
     ) -> Result<DuePage<Due>, StoreError> {
         let due = |row: &Row| {
             let id = parsed(row, "pk", |pk| OrderId::parse(pk.strip_prefix("O#")?))?;
-            Ok(Due { id, due_at: Timestamp::from_millis(number(row, "dueAt")?) })
+            let due_at = Timestamp::from_millis(number(row, "dueAt")?);
+            let merchant = optional_text(row, "merchant").unwrap_or_default().to_owned();
+            Ok(Due { id, due_at, merchant })
         };
-        let bounds = (Timestamp::EPOCH, bounds.0, bounds.1);
         self.due_page(due_shard(provider, shard), bounds, after, due).await
     }
 
