@@ -2,7 +2,7 @@
 //! the money: what arrives later is treated by the merchant's rule for late payments.
 
 use crate::clock::Clock;
-use crate::domain::order::Change;
+use crate::domain::order::{Change, FIRST_CHECK_AFTER};
 use crate::domain::{MerchantId, Order, OrderEvent, OrderId, Reason, Step};
 use crate::http::{ApiError, ErrorCode};
 use crate::sometimes::sometimes;
@@ -41,8 +41,9 @@ pub async fn cancel(
         let reason = Some(Reason::CancelledByClient);
         let mut cancelled =
             order.moved(to, Change { reason, actor: ACTOR, evidence: None, books: None, at });
-        // Late money is still watched for.
-        cancelled.due_at = cancelled.next_check(at);
+        // Late money is still watched for; at least once more, to see that the notice went out.
+        let soon = at.plus(FIRST_CHECK_AFTER);
+        cancelled.due_at = cancelled.next_check(at).or(Some(soon));
         if store.advance(&order, &cancelled).await? == Written::Now {
             log(&order, &cancelled);
             return Ok(cancelled);
