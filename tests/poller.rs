@@ -539,6 +539,28 @@ fn an_expiry_that_was_not_announced_is_counted_when_it_is() {
 }
 
 #[test]
+fn a_cancel_of_what_nobody_looked_at_for_days_is_told_although_its_notice_was_lost() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let order = create(&world, "k-1").await;
+        // No poller runs.
+        world.pass(73 * 3_600).await;
+        let (functions, _) = failing(&world, |service, _| service == Service::Sqs);
+        let path = format!("/recharges/{order}/cancel");
+        let cancelled = world.send_to(&functions, &world.signed(("POST", &path), "", "")).await;
+        assert_eq!((cancelled.status, &cancelled.json["status"]), (200, &json!("CANCELLED")));
+        let mut notices = Vec::new();
+        for _ in 0..3 {
+            world.pass(60).await;
+            notices.push(world.stack.poll().await.unwrap()["notices"].as_u64().unwrap());
+            world.notify().await;
+        }
+        assert_eq!(notices, [1, 0, 0]);
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+#[test]
 fn what_a_statement_does_not_settle_in_an_hour_expires() {
     simulate(1, async || {
         let world = World::of_trader().await;
