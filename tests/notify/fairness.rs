@@ -97,6 +97,30 @@ fn a_merchant_of_many_slow_receivers_does_not_hold_up_another_merchant() {
     }
 }
 
+#[test]
+fn a_merchant_whose_receiver_takes_its_time_has_a_third_of_it() {
+    simulate(1, async || {
+        let world = World::new().await;
+        two_merchants(&world).await;
+        world.receiver.set("https://x", Manner::Slowly(200, Duration::from_secs(9)));
+        for number in 0..800 {
+            let name = format!("k-{number}");
+            withdrawn(&world, API_KEYS[0], &name, "https://x.example/").await;
+            world.pass(u64::from(number % 40 == 0)).await;
+        }
+        let healthy = withdrawn(&world, API_KEYS[1], "healthy", HEALTHY_URL).await;
+        let took = until_heard(&world, &healthy, 1).await;
+        println!("behind 800 notices that are taken in 9 s each: {} s", took.as_secs());
+        // A hundred at a time would be 72 s; three times that is what each notifier waits in a minute.
+        assert!(took.as_secs() < 40, "{took:?}");
+        // What was put off comes, too.
+        for _ in 0..30 {
+            world.let_pass(1).await;
+        }
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
 /// So many copies of an order's notice, all of which have been due for hours.
 async fn many_like(world: &World, order: &str, count: u64) {
     let aws = &world.stack.ground.aws;

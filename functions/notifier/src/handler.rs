@@ -33,6 +33,10 @@ const SLOW_FROM: Duration = Duration::from_secs(1);
 /// From when on one that was taken does.
 const TAKEN_SLOWLY_FROM: Duration = Duration::from_secs(10);
 
+/// For how long within [`SPARED_FOR`] one merchant's receivers may hold others up with what they take, by attempts of
+/// [`SLOW_FROM`] and longer: a third of the time, so that no merchant's backlog grows into everybody's.
+const HELD_FOR_MAX: Duration = Duration::from_secs(20);
+
 /// How often a notice that somebody asked for again comes back while its receiver is left alone: for an hour. Whoever
 /// asked can ask again; a receiver that is away is no matter for the operator's dead letters.
 const ASKED_RECEIVES_MAX: u32 = 10;
@@ -143,10 +147,10 @@ async fn heard(
     }
 }
 
-/// Who has held others up lately, by destination. Lives as long as the instance: one dead receiver shall not
+/// Who has held others up lately, by destination, and for how long, by merchant. Lives as long as the instance: one dead receiver shall not
 /// hold up batch after batch, nor one merchant with many of them.
 #[derive(Debug, Default)]
-pub struct Silences(Mutex<BTreeMap<String, Silence>>);
+pub struct Silences(Mutex<BTreeMap<String, Silence>>, Mutex<BTreeMap<String, Held>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Silence {
@@ -154,12 +158,43 @@ struct Silence {
     since: Instant,
 }
 
+/// What one merchant's receivers have cost with what they took; attempts side by side cost once.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    since: Instant,
+    until: Instant,
+    total: Duration,
+}
+
 impl Silences {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt that began at `started` has ended now.
+    fn cost(&self, destination: &str, started: Instant) {
+        let now = Instant::now();
+        if now.duration_since(started) < SLOW_FROM {
+            return;
+        }
+        let mut held = self.held();
+        held.retain(|_, held| held.since.elapsed() < SPARED_FOR);
+        let new = Held { since: started, until: started, total: Duration::ZERO };
+        let held = held.entry(merchant_of(destination).to_owned()).or_insert(new);
+        held.total += now.duration_since(started.max(held.until));
+        held.until = now;
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Silence>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn spares(&self, destination: &str) -> bool {
+        let held = self.held().get(merchant_of(destination)).copied();
+        let is_over = |held: Held| held.since.elapsed() < SPARED_FOR && held.total >= HELD_FOR_MAX;
+        if held.is_some_and(is_over) {
+            return true;
+        }
         let silences = self.lock();
         let of_merchant = silences.iter().filter(|(whose, silence)| {
             merchant_of(whose) == merchant_of(destination) && silence.since.elapsed() < SPARED_FOR
@@ -209,6 +244,9 @@ impl Deliver for Spared<'_> {
         let taken = matches!(delivered.status, 200..=299);
         let limit = if taken { TAKEN_SLOWLY_FROM } else { SLOW_FROM };
         self.silences.heard(destination, started.elapsed() < limit);
+        if taken {
+            self.silences.cost(destination, started);
+        }
         delivered
     }
 }
