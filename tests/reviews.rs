@@ -2536,6 +2536,57 @@ fn who_credits_a_transfer_hears_first_that_it_is_credited_by_another_name() {
 }
 
 #[test]
+fn who_pays_a_transfer_back_hears_first_that_it_is_credited_by_another_name() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let mut stale = deposited(&world).await;
+        stale.stale = true;
+        arrive(&world, &message(&stale)).await;
+        let again = told_again(&stale, "77");
+        arrive(&world, &message(&Evidence { stale: false, ..again })).await;
+        let seen = only_review(&world).await;
+        assert_eq!((balance(&world, "u_1"), &seen["why"]), (25_000_000, &json!("stale")));
+        assert_eq!(resolve(&world, "operator", &seen, &note("refund")).await.status, 202);
+        let open = only_review(&world).await;
+        let told = (&json!("OPEN"), &json!("same_transfer"));
+        assert_eq!((&open["status"], &open["why"]), told);
+        assert_eq!(world.books().refunds, 0);
+        assert_eq!(resolve(&world, "operator", &seen, &note("refund")).await.status, 202);
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REFUND");
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (25_000_000, 1));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_second_name_of_a_transfer_is_not_credited_by_itself_when_it_is_told_with_another_transaction()
+{
+    let differ: [Differ; 2] =
+        [|other| other.transaction_id = Some("ff".to_owned()), |other| other.transaction_id = None];
+    for differ in differ {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            let again = told_again(&deposited, "77");
+            let mut other = Evidence { digest: [7; 32], ..again.clone() };
+            other.raw.push_str("&another");
+            differ(&mut other);
+            for evidence in [&deposited, &again, &other, &again] {
+                arrive(&world, &message(evidence)).await;
+                assert_eq!(balance(&world, "u_1"), 25_000_000);
+            }
+            let seen = only_review(&world).await;
+            assert_eq!(seen["why"], "same_transfer");
+            for (person, body) in by_two() {
+                assert_eq!(resolve(&world, person, &seen, &body).await.status, 202);
+            }
+            assert_eq!(balance(&world, "u_1"), 50_000_000);
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
 fn a_transfer_that_was_paid_back_is_not_credited_by_another_name() {
     simulate(1, async || {
         let world = World::new().await;
@@ -2696,12 +2747,47 @@ fn a_first_transfer_that_was_put_aside_is_credited_beside_the_second_one_by_two_
         let seen = only_review(&world).await;
         assert_eq!((balance(&world, "u_1"), &seen["why"]), (MINOR.into(), &json!("stale")));
         assert_eq!(resolve(&world, "admin", &seen, &credit_order(&order)).await.status, 409);
-        for person in ["admin", "admin2"] {
-            assert_eq!(balance(&world, "u_1"), MINOR.into());
-            assert_eq!(resolve(&world, person, &seen, &credit_user("u_1")).await.status, 202);
+        // What people have said counts when they are told that it would be another one.
+        for why in ["stale", "amount_conflict"] {
+            let open = review(&world, &seen["reviewId"]).await;
+            assert_eq!((&open["status"], &open["why"]), (&json!("OPEN"), &json!(why)));
+            for person in ["admin", "admin2"] {
+                assert_eq!(balance(&world, "u_1"), MINOR.into());
+                assert_eq!(resolve(&world, person, &seen, &credit_user("u_1")).await.status, 202);
+            }
         }
         assert_eq!(balance(&world, "u_1"), i128::from(MINOR) + 4_000_000);
         assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn what_was_rejected_as_too_old_and_comes_beside_a_credit_is_a_persons_matter_again() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, &order, 4_000_000);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        assert_eq!(resolve(&world, "admin", &seen, &note("reject")).await.status, 202);
+        arrive(&world, &paid(&world, &order, &order, MINOR)).await;
+        assert_eq!(reviews(&world, "admin").await, Vec::<Value>::new());
+        let again = paid(&world, &order, &order, 4_000_000);
+        for _ in 0..2 {
+            arrive(&world, &again).await;
+            let open = only_review(&world).await;
+            assert_eq!(
+                (&open["reviewId"], &open["why"]),
+                (&seen["reviewId"], &json!("amount_conflict"))
+            );
+        }
+        // What people say of it holds.
+        assert_eq!(resolve(&world, "admin", &seen, &note("reject")).await.status, 202);
+        arrive(&world, &again).await;
+        assert_eq!(reviews(&world, "admin").await, Vec::<Value>::new());
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
         sound(&world).await;
     });
 }

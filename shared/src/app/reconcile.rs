@@ -407,7 +407,7 @@ impl Run<'_> {
             return Said::Nothing;
         }
         // Nor does another amount of it, which is put aside once.
-        if known.is_some() && self.is_put_aside(&evidence).await {
+        if known.is_some() && self.is_put_aside_as_conflict(&evidence).await {
             return Said::Nothing;
         }
         // What is said of another account, or mode, is for a person at once, and settles this one's order as little as
@@ -441,6 +441,12 @@ impl Run<'_> {
     async fn is_put_aside(&self, evidence: &Evidence) -> bool {
         let known = self.context.store.known_statements(std::slice::from_ref(evidence)).await;
         known.is_ok_and(|known| known.iter().any(|known| known.parked))
+    }
+
+    /// The same, unless people have rejected it for another reason than the one that it has now.
+    async fn is_put_aside_as_conflict(&self, evidence: &Evidence) -> bool {
+        let known = self.context.store.known_statements(std::slice::from_ref(evidence)).await;
+        known.is_ok_and(|known| known.iter().any(|known| known.parked && !known.rejected_before))
     }
 
     async fn resume(&self, order: Order) -> Result<bool, StoreError> {

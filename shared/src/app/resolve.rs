@@ -257,6 +257,10 @@ async fn credit(
         ..review.evidence.clone()
     };
     if review.is_another_transfer(&ruling.action, target) {
+        // It was the only one when it was put aside, and may have been when people voted.
+        if !matches!(review.why, ParkReason::AmountConflict | ParkReason::SecondPayment) {
+            return reopen_as(context, review, ParkReason::AmountConflict).await;
+        }
         evidence.payment_id = review.own_payment_id();
     }
     let decision = match (&ruling.action, target) {
@@ -367,7 +371,10 @@ async fn not_credited(
         (_, Some(PaymentFate::Review)) => return Ok(None),
         _ => target.map(|order| (&order.merchant, &order.user)),
     };
-    let Some(id) = context.store.booked_with(evidence).await? else { return Ok(None) };
+    let Some(id) = context.store.booked_with(evidence).await? else {
+        let is_refused = known.is_some_and(|payment| payment.fate == PaymentFate::Refused);
+        return Ok(is_refused.then_some("the payment was refused with this order"));
+    };
     let order = context.store.order(&id).await?;
     let of_another = order.is_some_and(|order| Some((&order.merchant, &order.user)) != owner);
     Ok(of_another.then_some("the payment is credited already, to another user"))
@@ -411,6 +418,10 @@ async fn end(
         }
         // By another statement of it, it was paid back before.
         ended = context.store.end_review(review, (state, now), change, None).await?;
+    }
+    if ended == Settled::TransferTaken {
+        // It may be credited by that name: the user would have it, and get it back.
+        return reopen_as(context, review, ParkReason::SameTransfer).await;
     }
     if ended != Settled::Now {
         return Ok(Wrote::Raced);

@@ -564,6 +564,10 @@ async fn park(
         metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
         let order = evidence.order_text();
         tracing::warn!(order, reason = reason.as_str(), "evidence parked for an operator");
+    } else if is_another_matter(context, evidence, reason).await? {
+        metrics::add(Metric::Parked, (Some(&evidence.provider), None), 1);
+        let (review, reason) = (evidence.identity(), reason.as_str());
+        tracing::warn!(review, reason, "a rejected review is open again: it is another matter now");
     } else if reason == ParkReason::AmountConflict {
         let order = evidence.order_text();
         tracing::error!(
@@ -572,6 +576,27 @@ async fn park(
         );
     }
     Ok(Settlement::plain(Outcome::Parked(reason)))
+}
+
+/// Whether people have rejected the statement when it waited for another reason than that its payment is not the only one:
+/// then they are asked again, once, and their answer holds.
+async fn is_another_matter(
+    context: Context<'_>,
+    evidence: &Evidence,
+    reason: ParkReason,
+) -> Result<bool, StoreError> {
+    let tells_of_another = matches!(
+        reason,
+        ParkReason::AmountConflict | ParkReason::SecondPayment | ParkReason::SameTransfer
+    );
+    let id = ReviewId::parse(&evidence.identity()).filter(|_| tells_of_another);
+    let Some(id) = id else { return Ok(false) };
+    let Some(review) = context.store.review(&id).await? else { return Ok(false) };
+    if review.state != ReviewState::Rejected || review.why == reason {
+        return Ok(false);
+    }
+    let seen = (reason, context.clock.now());
+    Ok(context.store.review_again(evidence, seen).await? == Settled::Now)
 }
 
 /// The trace of what people decide, which no request carries on.

@@ -85,7 +85,8 @@ impl Store {
 }
 
 /// Whether a statement that is put aside for this reason and one that could be credited contradict each other, if they are
-/// about one deposit: its failure, another user, another currency, or nothing. What cannot be read contradicts nothing.
+/// about one deposit: its failure, another user, another currency, or nothing; or a transfer that another deposit is credited
+/// with, of which this one would be told another transaction. What cannot be read contradicts nothing.
 const fn speaks_against(reason: ParkReason) -> bool {
     matches!(
         reason,
@@ -93,6 +94,7 @@ const fn speaks_against(reason: ParkReason) -> bool {
             | ParkReason::WrongUser
             | ParkReason::UnlistedCurrency
             | ParkReason::NothingReceived
+            | ParkReason::SameTransfer
     )
 }
 

@@ -37,6 +37,8 @@ pub struct Known {
     pub contradicted: bool,
     /// It was put aside; not of one that waits, undecided, or was rejected, only because the provider did not confirm it yet.
     pub parked: bool,
+    /// People have rejected it, for another reason than that it contradicts what is known.
+    pub rejected_before: bool,
 }
 
 /// How many parts of the index one request looks at.
@@ -199,9 +201,12 @@ impl Store {
                     }
             });
             let contradicted = row.is_some_and(|row| is_of_another(row, evidence));
-            let parked = found.get(&parked).is_some_and(|row| booked || !may_be_confirmed(row));
+            let review = found.get(&parked);
+            let parked = review.is_some_and(|row| booked || !may_be_confirmed(row));
+            let rejected_before = review.is_some_and(is_rejected_before);
             let kind = row.and_then(|row| optional_text(row, "kind"));
-            Known { booked, paid_back: kind == Some("REFUND"), contradicted, parked }
+            let paid_back = kind == Some("REFUND");
+            Known { booked, paid_back, contradicted, parked, rejected_before }
         };
         Ok(statements.iter().map(is_known).collect())
     }
@@ -413,6 +418,12 @@ fn is_of_another(row: &Row, evidence: &Evidence) -> bool {
     dust || are_two_transactions(ids)
         || marks.is_some_and(|(booked, named)| booked != named)
         || currencies.is_some_and(|(booked, named)| booked != named)
+}
+
+fn is_rejected_before(row: &Row) -> bool {
+    let state = optional_text(row, "state").and_then(ReviewState::parse);
+    let why = optional_text(row, "why").and_then(ParkReason::parse);
+    state == Some(ReviewState::Rejected) && why != Some(ParkReason::AmountConflict)
 }
 
 /// Whether what was put aside waits, or was rejected, only because the provider did not confirm it, which may have known

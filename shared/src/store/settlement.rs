@@ -123,12 +123,8 @@ impl Store {
             token = super::orders::token(&["settle", &payment_pk(evidence)]);
         }
         let mut transacted = self.transact("settlement", token, items).await?;
-        if let (Transacted::Refused(fates), Some(last)) = (&mut transacted, last) {
-            // Whatever else was refused says more: a payment of its own may be taken, and its transfer another one's.
-            fates.truncate(last);
-            if fates.iter().all(|fate| *fate == ItemFate::Fine) {
-                return Ok(Settled::TransferTaken);
-            }
+        if is_transfer_taken(&mut transacted, last) {
+            return Ok(Settled::TransferTaken);
         }
         Ok(settled(transacted))
     }
@@ -316,7 +312,8 @@ impl Store {
     }
 
     /// Ends a review without a credit, if it stands as it was read; `order` before and after, where that
-    /// changes one. `PaymentTaken` when what is `refunded` has a row: booked, or paid back before.
+    /// changes one. `PaymentTaken` when what is `refunded` has a row: booked, or paid back before; `TransferTaken` when
+    /// another one by the same transfer has, and the review does not say so.
     pub async fn end_review(
         &self,
         review: &Review,
@@ -332,9 +329,11 @@ impl Store {
         if let Some((before, after)) = order {
             items.push(self.order_update(before, after)?);
         }
-        // What goes back is not credited by another name either.
+        // What goes back is not credited by another name either. Last: it is known by its place.
+        let mut last = None;
         if let Some((evidence, key)) = refunded.and_then(|one| Some((one, transfer_key(one)?))) {
-            items.push(self.claim_transfer(key, (evidence, true), now)?);
+            last = Some(items.len());
+            items.push(self.claim_transfer(key, (evidence, review.tells_of_another()), now)?);
         }
         let at = now.millis().to_string();
         let ruled = review.ruling.as_ref().map_or(0, |ruling| ruling.at.millis()).to_string();
@@ -344,7 +343,11 @@ impl Store {
         let fields =
             ["end", review.id.as_str(), state.as_str(), &at, &ruled, &seen, &version, paid_back];
         let token = token(&fields);
-        match (self.transact("review", token, items).await?, refunded) {
+        let mut transacted = self.transact("review", token, items).await?;
+        if is_transfer_taken(&mut transacted, last) {
+            return Ok(Settled::TransferTaken);
+        }
+        match (transacted, refunded) {
             (transacted, Some(_)) => Ok(settled(transacted)),
             (Transacted::Done, None) => Ok(Settled::Now),
             (Transacted::Refused(_), None) => Ok(Settled::Raced),
@@ -385,6 +388,14 @@ impl Store {
 }
 
 /// What the whole came to: the payment stands first.
+/// Whether nothing but the transfer's item, the `last` one, was refused, which then is taken out: whatever else was refused says
+/// more. A payment of its own may be taken, and its transfer another one's.
+fn is_transfer_taken(transacted: &mut Transacted, last: Option<usize>) -> bool {
+    let (Transacted::Refused(fates), Some(last)) = (transacted, last) else { return false };
+    fates.truncate(last);
+    fates.iter().all(|fate| *fate == ItemFate::Fine)
+}
+
 fn settled(transacted: Transacted) -> Settled {
     match transacted {
         Transacted::Done => Settled::Now,

@@ -251,8 +251,14 @@ fn check_transfer(
 }
 
 /// What cannot be said of a deposit that is credited.
-const AGAINST: [&str; 5] =
-    ["amount_conflict", "declined_late", "nothing_received", "unlisted_currency", "wrong_user"];
+const AGAINST: [&str; 6] = [
+    "amount_conflict",
+    "declined_late",
+    "nothing_received",
+    "same_transfer",
+    "unlisted_currency",
+    "wrong_user",
+];
 
 /// A deposit of which its provider has said two things is credited by people alone.
 fn check_words(id: &str, new: &Value, rows: &BTreeMap<Key, Value>, found: &mut Vec<String>) {
