@@ -243,6 +243,9 @@ fn made_by(evidence: &Evidence) -> crate::domain::OrderId {
     crate::domain::OrderId::of_payment(provider, account, &evidence.payment_id)
 }
 
+/// Of other reasons a transfer was the only one when it was put aside, and may have been when people voted.
+const TELL_OF_ANOTHER: [ParkReason; 2] = [ParkReason::AmountConflict, ParkReason::SecondPayment];
+
 async fn credit(
     context: Context<'_>,
     review: &Review,
@@ -257,8 +260,7 @@ async fn credit(
         ..review.evidence.clone()
     };
     if review.is_another_transfer(&ruling.action, target) {
-        // It was the only one when it was put aside, and may have been when people voted.
-        if !matches!(review.why, ParkReason::AmountConflict | ParkReason::SecondPayment) {
+        if !TELL_OF_ANOTHER.contains(&review.why) {
             return reopen_as(context, review, ParkReason::AmountConflict).await;
         }
         evidence.payment_id = review.own_payment_id();
@@ -282,8 +284,7 @@ async fn credit(
     let named = (&ruling.action, target);
     match decision {
         Decision::Settle { .. } | Decision::Make { .. } => {
-            let decision = (decision, Some(review));
-            match write(context, (target, whose), &evidence, decision).await? {
+            match write(context, (target, whose), &evidence, (decision, Some(review))).await? {
                 // The payment is booked already: with this order, or with another one, and then this one
                 // waits for it no more.
                 Wrote::Before => {
