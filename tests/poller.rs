@@ -148,6 +148,14 @@ async fn paid_by_another(world: &World) -> String {
     order
 }
 
+/// Its payment is handed over already.
+async fn is_credited_to_another(world: &World, order: &str) {
+    world.settle().await;
+    let path = format!("/recharges/{order}");
+    let status = world.signed_as(API_KEYS[1], ("GET", &path), "", "");
+    assert_eq!(world.send(&status).await.json["status"], "SUCCESS");
+}
+
 /// An instance whose calls of this kind take 3.9 seconds; a run has 50, and begins no look in the last 18.
 fn slow(world: &World, is_slow: fn(&Call) -> bool) -> Functions {
     let slow = move |call: &Call| if is_slow(call) { 3_900 } else { 0 };
@@ -166,40 +174,78 @@ fn many_unpaid_orders_of_a_merchant_do_not_hold_up_another_ones() {
         world.pass(120).await;
         let report = poll(&slow(&world, |call| call.service == Service::Provider)).await;
         assert_eq!((&report["unfinished"], &report["evidence"]), (&json!(true), &json!(1)));
-        world.settle().await;
-        let path = format!("/recharges/{order}");
-        let status = world.signed_as(API_KEYS[1], ("GET", &path), "", "");
-        assert_eq!(world.send(&status).await.json["status"], "SUCCESS");
+        is_credited_to_another(&world, &order).await;
     });
+}
+
+/// Rows that the index alone has, due for ages: what they are of is nowhere.
+async fn backlog(world: &World, rows: usize, row: fn(usize) -> [(&'static str, String); 3]) {
+    let aws = &world.stack.ground.aws;
+    let client = aws.dynamodb(aws.http_client(), 1);
+    for number in 0..rows {
+        let mut put = client.put_item().table_name(&world.stack.names.table);
+        put = put.item("sk", AttributeValue::S("1".to_owned()));
+        for (name, value) in row(number) {
+            put = put.item(name, AttributeValue::S(value));
+        }
+        put.item("dueAt", AttributeValue::N("1".to_owned())).send().await.unwrap();
+    }
+}
+
+/// An order in each of four shards.
+fn due_order(number: usize) -> [(&'static str, String); 3] {
+    let shard = format!("trader#{}", number % 4);
+    [("pk", format!("O#R{number:025}")), ("merchant", "m_demo".to_owned()), ("dueShard", shard)]
 }
 
 #[test]
 fn a_backlog_longer_than_what_is_read_at_once_hides_nobodys_order() {
+    // Slow looks, or slow reading.
+    for is_slow in
+        [|call: &Call| call.operation == "GetItem", |call: &Call| call.operation == "Query"]
+    {
+        simulate(1, async || {
+            let world = World::of_trader().await;
+            // More in each shard than eight pages.
+            backlog(&world, 4 * 2_010, due_order).await;
+            let order = paid_by_another(&world).await;
+            world.pass(60).await;
+            let started = world.clock().now_ms();
+            let report = poll(&slow(&world, is_slow)).await;
+            let took = world.clock().now_ms() - started;
+            assert!((28_000..40_000).contains(&took), "{took} ms");
+            assert_eq!((&report["unfinished"], &report["evidence"]), (&json!(true), &json!(1)));
+            assert_eq!(report["failed"], 0);
+            // Nor is anything left out that is behind it.
+            let report = world.stack.poll().await.unwrap();
+            assert_eq!((&report["unfinished"], &report["lookedAt"]), (&json!(false), &json!(0)));
+            is_credited_to_another(&world, &order).await;
+        });
+    }
+}
+
+#[test]
+fn a_backlog_of_notices_that_is_read_slowly_hides_nobodys_notice() {
     simulate(1, async || {
         let world = World::of_trader().await;
-        let aws = &world.stack.ground.aws;
-        let client = aws.dynamodb(aws.http_client(), 1);
-        // All that the index has of orders, more in each shard than eight pages.
-        for number in 0..4 * 2_010 {
-            let put = client.put_item().table_name(&world.stack.names.table);
-            let put = put.item("pk", AttributeValue::S(format!("O#R{number:025}")));
-            let put = put.item("sk", AttributeValue::S("of the index alone".to_owned()));
-            let put = put.item("merchant", AttributeValue::S("m_demo".to_owned()));
-            let put = put.item("dueShard", AttributeValue::S(format!("trader#{}", number % 4)));
-            put.item("dueAt", AttributeValue::N("1".to_owned())).send().await.unwrap();
+        backlog(&world, 5_010, |number| {
+            let destination = ("destination", "m_dead/dead.example".to_owned());
+            [("pk", format!("N#R{number:025}")), destination, ("dueShard", "!notice#0".to_owned())]
+        })
+        .await;
+        for number in 0..8 {
+            let order = create(&world, &format!("k-{number}")).await;
+            world.deliver(&world.pay(&order, None)).await;
         }
-        let order = paid_by_another(&world).await;
-        world.pass(60).await;
-        let report = poll(&slow(&world, |call| call.operation == "GetItem")).await;
-        assert_eq!((&report["unfinished"], &report["evidence"]), (&json!(true), &json!(1)));
-        assert_eq!(report["failed"], 0);
-        // Nor is anything left out that is behind it.
-        let report = world.stack.poll().await.unwrap();
-        assert_eq!((&report["unfinished"], &report["lookedAt"]), (&json!(false), &json!(0)));
+        world.receiver.set(CALLBACK_URL, Manner::Answers(500, String::new()));
         world.settle().await;
-        let path = format!("/recharges/{order}");
-        let status = world.signed_as(API_KEYS[1], ("GET", &path), "", "");
-        assert_eq!(world.send(&status).await.json["status"], "SUCCESS");
+        world.notify().await;
+        world.pass(120).await;
+        let started = world.clock().now_ms();
+        let report = poll(&slow(&world, |call| call.operation == "Query")).await;
+        let took = world.clock().now_ms() - started;
+        assert!((15_000..35_000).contains(&took), "{took} ms");
+        assert_eq!((&report["notices"], &report["failed"]), (&json!(8), &json!(0)));
     });
 }
 

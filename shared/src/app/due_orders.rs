@@ -5,9 +5,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
 use crate::domain::{OrderId, ProviderName, Timestamp};
 use crate::metrics::{self, Metric};
-use crate::store::{DUE_SHARDS, Due, DuePage, DuePosition, Store, StoreError};
+use crate::store::{DUE_SHARDS, Due, DuePosition, Store, StoreError};
 
 use super::report::Report;
 use super::turns::turns;
@@ -29,6 +32,8 @@ pub(super) struct DueOrders<'a> {
     store: &'a Store,
     provider: &'a ProviderName,
     until: Timestamp,
+    /// When looks stop.
+    deadline: Instant,
     /// Shards that have more, each with where to go on.
     rest: Vec<(u32, Option<DuePosition>)>,
     /// Those that were given out: a look may move an order to a time that is due, too.
@@ -36,11 +41,26 @@ pub(super) struct DueOrders<'a> {
     begun: bool,
 }
 
+/// What was read of a shard.
+#[derive(Default)]
+struct Shard {
+    found: Vec<Due>,
+    /// What is due, and what could not be read.
+    report: Report,
+    /// Where it has more.
+    next: Option<DuePosition>,
+}
+
 impl<'a> DueOrders<'a> {
-    /// Those that are due by `until`; nothing is read yet.
-    pub(super) fn new(store: &'a Store, provider: &'a ProviderName, until: Timestamp) -> Self {
+    /// Those that are due by `until`; nothing is read yet. At `deadline` there is no time for looks any more.
+    pub(super) fn new(
+        store: &'a Store,
+        provider: &'a ProviderName,
+        (until, deadline): (Timestamp, Instant),
+    ) -> Self {
         let rest = (0..DUE_SHARDS).map(|shard| (shard, None)).collect();
-        DueOrders { store, provider, until, rest, given: BTreeSet::new(), begun: false }
+        let (given, begun) = (BTreeSet::new(), false);
+        DueOrders { store, provider, until, deadline, rest, given, begun }
     }
 
     /// Whether there are more.
@@ -49,35 +69,19 @@ impl<'a> DueOrders<'a> {
     }
 
     /// The next ones, in turn by merchant, first what has waited longest; tells `report` what is due `now`, and what
-    /// could not be read.
+    /// could not be read. However slow the table is, there is time left to look at them.
     pub(super) async fn next(&mut self, now: Timestamp, report: &mut Report) -> Vec<Due> {
+        let rest = std::mem::take(&mut self.rest);
+        let numbers: Vec<u32> = rest.iter().map(|(number, _)| *number).collect();
+        let began = Instant::now();
+        let left = self.deadline.saturating_duration_since(began);
+        let until = (began + left / 4, began + left / 2);
+        let shards = join_all(rest.into_iter().map(|from| self.shard(from, now, until))).await;
         let mut found = Vec::new();
-        for (shard, after) in std::mem::take(&mut self.rest) {
-            let before = found.len();
-            let went_on = match self.read(shard, after, &mut found).await {
-                Ok((unreadable, next)) => {
-                    report.failed += unreadable;
-                    next
-                }
-                Err(error) => {
-                    report.failed += 1;
-                    metrics::add(Metric::Failures, (None, None), 1);
-                    tracing::warn!(provider = %self.provider, shard, %error, "shard not read");
-                    None
-                }
-            };
-            let read = &found[before..];
-            let due = read.iter().filter(|due| due.due_at <= now).count();
-            report.due += u32::try_from(due).unwrap_or(u32::MAX);
-            // Oldest first.
-            let waited = read.first().map_or(Duration::ZERO, |oldest| now.since(oldest.due_at));
-            report.oldest_due = report.oldest_due.max(waited);
-            let Some(next) = went_on else { continue };
-            let last = read.last().map_or(Timestamp::EPOCH, |due| due.due_at);
-            if !self.begun {
-                self.read_latest((shard, now, last), &mut found).await;
-            }
-            self.rest.push((shard, Some(next)));
+        for (number, shard) in numbers.into_iter().zip(shards) {
+            *report = report.plus(shard.report);
+            found.extend(shard.found);
+            self.rest.extend(shard.next.map(|next| (number, Some(next))));
         }
         self.begun = true;
         found.retain(|due| self.given.insert(due.id.clone()));
@@ -85,53 +89,62 @@ impl<'a> DueOrders<'a> {
         turns(found, |due| due.merchant.clone()).into_iter().map(|(_, due)| due).collect()
     }
 
-    /// Adds what is due in the shard after `after`, as far as it is read at once; how many rows could not be read, and
-    /// where to go on.
-    async fn read(
+    /// What is due in a shard after a position, as far as it is read at once, at most until the first time; where there
+    /// is more, until the second one, what has come due lately.
+    async fn shard(
         &self,
-        shard: u32,
-        mut after: Option<DuePosition>,
-        found: &mut Vec<Due>,
-    ) -> Result<(u32, Option<DuePosition>), StoreError> {
-        let mut unreadable = 0;
-        for _ in 0..PAGES_AT_ONCE {
-            let page = self.page(shard, Timestamp::EPOCH, after).await?;
-            found.extend(page.found);
-            unreadable += page.unreadable;
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
+        (number, after): (u32, Option<DuePosition>),
+        now: Timestamp,
+        (until, latest_until): (Instant, Instant),
+    ) -> Shard {
+        let mut shard = Shard { next: after, ..Shard::default() };
+        let earliest = (Timestamp::EPOCH, PAGES_AT_ONCE, until);
+        if let Err(error) = self.pages(number, earliest, &mut shard).await {
+            shard.next = None;
+            shard.report.failed += 1;
+            metrics::add(Metric::Failures, (None, None), 1);
+            tracing::warn!(provider = %self.provider, shard = number, %error, "shard not read");
         }
-        Ok((unreadable, after))
-    }
-
-    /// Adds what has come due lately. It is read once more in its place, if this run comes so far; what cannot be read is
-    /// told of there.
-    async fn read_latest(
-        &self,
-        (shard, now, read_until): (u32, Timestamp, Timestamp),
-        found: &mut Vec<Due>,
-    ) {
-        tracing::warn!(provider = %self.provider, shard, "more orders are due than are read at once");
+        let due = shard.found.iter().filter(|due| due.due_at <= now).count();
+        shard.report.due = u32::try_from(due).unwrap_or(u32::MAX);
+        // Oldest first.
+        let oldest = shard.found.first();
+        shard.report.oldest_due = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest.due_at));
+        if shard.next.is_none() || self.begun {
+            return shard;
+        }
+        tracing::warn!(provider = %self.provider, shard = number, "more orders are due than are read at once");
+        let read_until = shard.found.last().map_or(Timestamp::EPOCH, |due| due.due_at);
         let from = now.minus(LATELY).max(read_until.plus(Duration::from_millis(1)));
-        let mut after = None;
-        for _ in 0..LATEST_PAGES {
-            let Ok(page) = self.page(shard, from.min(self.until), after).await else { return };
-            found.extend(page.found);
-            after = page.next;
-            if after.is_none() {
-                return;
-            }
-        }
+        // It is read once more in its place, if this run comes so far; what cannot be read is told of there.
+        let mut latest = Shard::default();
+        let latest_pages = (from.min(self.until), LATEST_PAGES, latest_until);
+        drop(self.pages(number, latest_pages, &mut latest).await);
+        shard.found.extend(latest.found);
+        shard
     }
 
-    async fn page(
+    /// Adds what of a shard is due from a time on and after the position that it has come to: at most so many pages, of
+    /// which none but the first begins after `until`.
+    async fn pages(
         &self,
-        shard: u32,
-        from: Timestamp,
-        after: Option<DuePosition>,
-    ) -> Result<DuePage<Due>, StoreError> {
-        self.store.due(self.provider, shard, (from, self.until, PAGE), after).await
+        number: u32,
+        (from, most, until): (Timestamp, usize, Instant),
+        shard: &mut Shard,
+    ) -> Result<(), StoreError> {
+        for page in 0..most {
+            if page > 0 && Instant::now() >= until {
+                return Ok(());
+            }
+            let range = (from, self.until, PAGE);
+            let page = self.store.due(self.provider, number, range, shard.next.take()).await?;
+            shard.found.extend(page.found);
+            shard.report.failed += page.unreadable;
+            shard.next = page.next;
+            if shard.next.is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::{Timestamp, TraceId};
 use crate::metrics::{self, Metric};
 use crate::queue::NotificationMessage;
 use crate::sometimes::sometimes;
-use crate::store::{DUE_SHARDS, DueNotice, StoreError, Written};
+use crate::store::{DUE_SHARDS, DueNotice, DuePosition, StoreError, Written};
 
 use super::notify::merchant_of;
 use super::reconcile::{Context, LOOK_TAKES_AT_MOST};
@@ -48,16 +48,14 @@ const HANDED_OVER_FOR: Duration = Duration::from_secs(900);
 pub async fn due_notices(context: Context<'_>, deadline: Instant) -> Report {
     let mut report = Report::default();
     let now = context.clock.now();
+    // However slow the table is, there is time left to hand over what is found.
+    let began = Instant::now();
+    let left = deadline.saturating_duration_since(began + LOOK_TAKES_AT_MOST);
+    let until = (began + left / 4, began + left / 2);
     let mut found = Vec::new();
-    for shard in 0..DUE_SHARDS {
-        match read(context, (shard, now), &mut found).await {
-            Ok(unreadable) => report.failed += unreadable,
-            Err(error) => {
-                report.failed += 1;
-                metrics::add(Metric::Failures, (None, None), 1);
-                tracing::warn!(shard, %error, "due notices not read");
-            }
-        }
+    for shard in join_all((0..DUE_SHARDS).map(|shard| read(context, (shard, now), until))).await {
+        found.extend(shard.found);
+        report.failed += shard.failed;
     }
     for chunk in in_turn(found).chunks(SIDE_BY_SIDE) {
         if Instant::now() + LOOK_TAKES_AT_MOST > deadline {
@@ -77,48 +75,66 @@ pub async fn due_notices(context: Context<'_>, deadline: Instant) -> Report {
     report
 }
 
-/// Adds what is due in a shard to `found`; how many of its rows could not be read.
-async fn read(
-    context: Context<'_>,
-    (shard, now): (u32, Timestamp),
-    found: &mut Vec<DueNotice>,
-) -> Result<u32, StoreError> {
-    let until = now.plus(context.lookahead);
-    let before = found.len();
-    let (longest, more) =
-        pages(context, shard, (Timestamp::EPOCH, until), PAGES_MAX, found).await?;
-    if !more {
-        return Ok(longest);
-    }
-    tracing::warn!(shard, "more notices are due than one run looks at");
-    let last = found.iter().skip(before).next_back();
-    let read_until = last.map_or(Timestamp::EPOCH, |due| due.due_at);
-    let from = now.minus(LATELY).max(read_until.plus(Duration::from_millis(1))).min(until);
-    let (latest, _) = pages(context, shard, (from, until), LATEST_PAGES_MAX, found).await?;
-    Ok(longest + latest)
+/// What was read of a shard.
+#[derive(Default)]
+struct Shard {
+    found: Vec<DueNotice>,
+    /// Rows that could not be read, or the shard itself.
+    failed: u32,
+    /// Where it has more.
+    next: Option<DuePosition>,
 }
 
-/// Adds what of a shard has come due in that time, at most so many pages; how many rows could not be read, and whether
-/// there are more.
+/// What is due in a shard, as far as a run looks at it, at most until the first time; where there is more, until the
+/// second one, what has come due lately.
+async fn read(
+    context: Context<'_>,
+    (number, now): (u32, Timestamp),
+    (until, latest_until): (Instant, Instant),
+) -> Shard {
+    let mut shard = Shard::default();
+    let due_by = now.plus(context.lookahead);
+    let earliest = ((Timestamp::EPOCH, due_by), PAGES_MAX, until);
+    pages(context, number, earliest, &mut shard).await;
+    if shard.next.take().is_none() {
+        return shard;
+    }
+    tracing::warn!(shard = number, "more notices are due than one run looks at");
+    let read_until = shard.found.last().map_or(Timestamp::EPOCH, |due| due.due_at);
+    let from = now.minus(LATELY).max(read_until.plus(Duration::from_millis(1))).min(due_by);
+    pages(context, number, ((from, due_by), LATEST_PAGES_MAX, latest_until), &mut shard).await;
+    shard
+}
+
+/// Adds what of a shard has come due in that time: at most so many pages, of which none but the first begins after
+/// `until`.
 async fn pages(
     context: Context<'_>,
-    shard: u32,
-    (from, until): (Timestamp, Timestamp),
-    most: usize,
-    found: &mut Vec<DueNotice>,
-) -> Result<(u32, bool), StoreError> {
-    let mut after = None;
-    let mut unreadable = 0;
-    for _ in 0..most {
-        let page = context.store.due_notices(shard, (from, until, PAGE), after).await?;
-        found.extend(page.found);
-        unreadable += page.unreadable;
-        after = page.next;
-        if after.is_none() {
-            return Ok((unreadable, false));
+    number: u32,
+    ((from, due_by), most, until): ((Timestamp, Timestamp), usize, Instant),
+    shard: &mut Shard,
+) {
+    for page in 0..most {
+        if page > 0 && Instant::now() >= until {
+            return;
+        }
+        let range = (from, due_by, PAGE);
+        match context.store.due_notices(number, range, shard.next.take()).await {
+            Ok(page) => {
+                shard.found.extend(page.found);
+                shard.failed += page.unreadable;
+                shard.next = page.next;
+            }
+            Err(error) => {
+                shard.failed += 1;
+                metrics::add(Metric::Failures, (None, None), 1);
+                tracing::warn!(shard = number, %error, "due notices not read");
+            }
+        }
+        if shard.next.is_none() {
+            return;
         }
     }
-    Ok((unreadable, true))
 }
 
 /// Those that are handed over, in turn by merchant, and of each by destination: first the one that has waited

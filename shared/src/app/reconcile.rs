@@ -79,7 +79,7 @@ pub async fn reconcile(context: Context<'_>, providers: &Providers, time_left: D
     });
     let others = join3(
         due_notices(context, deadline),
-        decisions(context),
+        decisions(context, deadline),
         audit(context, providers, deadline),
     );
     let (reports, (notices, decisions, audited)) = join(join_all(runs), others).await;
@@ -106,7 +106,7 @@ fn count(report: &Report, providers: &Providers) {
 }
 
 /// Decisions of people that the worker has not carried out: handed to it again.
-async fn decisions(context: Context<'_>) -> Report {
+async fn decisions(context: Context<'_>, deadline: Instant) -> Report {
     let mut report = Report::default();
     let now = context.clock.now();
     let mut due = Vec::new();
@@ -130,6 +130,9 @@ async fn decisions(context: Context<'_>) -> Report {
         }
     }
     for review in due {
+        if Instant::now() + LOOK_TAKES_AT_MOST > deadline {
+            return Report { unfinished: true, ..report };
+        }
         let trace = TraceId::parse(context.invocation).unwrap_or_else(TraceId::untraced);
         match context.queue.resolve(&ResolutionMessage { trace, review }).await {
             Ok(()) => report.evidence += 1,
@@ -219,7 +222,8 @@ impl Run<'_> {
         let mut report = Report::default();
         let Context { store, clock, lookahead, .. } = self.context;
         let until = clock.now().plus(lookahead);
-        let mut orders = DueOrders::new(store, self.provider.name(), until);
+        let deadline = self.deadline.checked_sub(LOOK_TAKES_AT_MOST).unwrap_or(self.deadline);
+        let mut orders = DueOrders::new(store, self.provider.name(), (until, deadline));
         while orders.has_more() {
             if self.out_of_time() {
                 return Report { unfinished: true, ..report };

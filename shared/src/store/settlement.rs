@@ -387,15 +387,15 @@ impl Store {
     }
 }
 
-/// What the whole came to: the payment stands first.
-/// Whether nothing but the transfer's item, the `last` one, was refused, which then is taken out: whatever else was refused says
-/// more. A payment of its own may be taken, and its transfer another one's.
+/// Whether nothing but the transfer's item, the `last` one, was refused, which then is taken out: whatever else was
+/// refused says more. A payment of its own may be taken, and its transfer another one's.
 fn is_transfer_taken(transacted: &mut Transacted, last: Option<usize>) -> bool {
     let (Transacted::Refused(fates), Some(last)) = (transacted, last) else { return false };
     fates.truncate(last);
     fates.iter().all(|fate| *fate == ItemFate::Fine)
 }
 
+/// What the whole came to: the payment stands first.
 fn settled(transacted: Transacted) -> Settled {
     match transacted {
         Transacted::Done => Settled::Now,
