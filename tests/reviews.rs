@@ -1402,6 +1402,34 @@ fn a_statement_that_was_rejected_is_asked_about_again_when_an_order_waits_for_it
 }
 
 #[test]
+fn a_statement_that_was_rejected_is_asked_about_again_when_the_provider_says_it_against_a_payment()
+{
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let whole = world.pay(&order, Some(MINOR));
+        world.pass(1_000).await;
+        world.deliver(&whole).await;
+        world.settle().await;
+        let seen = only_review(&world).await;
+        assert_eq!(seen["why"], "stale");
+        resolve(&world, "admin", &seen, &note("reject")).await;
+        arrive(&world, &paid(&world, &order, &order, 4_000_000)).await;
+        assert_eq!(only_review(&world).await["why"], "amount_mismatch");
+        // That is what the provider has by now; its callback is lost.
+        let _ = world.pay(&order, Some(MINOR));
+        world.let_pass(35).await;
+        let all = reviews(&world, "operator").await;
+        let again = all.iter().find(|one| one["reviewId"] == seen["reviewId"]).unwrap();
+        assert_eq!((&again["why"], &again["status"]), (&json!("amount_conflict"), &json!("OPEN")));
+        assert_eq!(stands(&world, &order).await, "REVIEW paid_under 4000000 0 REVIEW");
+        assert_eq!((all.len(), balance(&world, "u_1")), (2, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
 fn whatever_fails_a_rejected_review_is_opened_again_with_its_order() {
     let mut tried = 0;
     for fault in Fault::ALL {
@@ -2125,6 +2153,49 @@ fn no_review_says_credited_to_one_whom_the_money_did_not_go_to() {
 }
 
 #[test]
+fn no_review_says_credited_where_the_payment_was_refused_with_the_order() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Exact).await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
+        resolve(&world, "admin", &only_review(&world).await, &note("reject")).await;
+        assert_eq!(stands(&world, &order).await, "FAILED manual 4000000 0 REFUSED");
+        let mut nameless = paid(&world, &order, "p-1", 4_000_000);
+        nameless.evidence.order_id = None;
+        arrive(&world, &nameless).await;
+        let seen = only_review(&world).await;
+        assert_eq!(seen["why"], "unknown_order");
+        resolve(&world, "operator", &seen, &credit_order(&order)).await;
+        let open = review(&world, &seen["reviewId"]).await;
+        assert_eq!(
+            (&open["status"], &open["refusal"]),
+            (&json!("OPEN"), &json!("the payment was refused with this order"))
+        );
+        assert_eq!(stands(&world, &order).await, "FAILED manual 4000000 0 REFUSED");
+        assert_eq!(balance(&world, "u_1"), 0);
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_statement_that_came_too_late_is_credited_by_a_person_with_its_order() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", MINOR);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let seen = only_review(&world).await;
+        assert_eq!(resolve(&world, "admin", &seen, &credit_order(&order)).await.status, 202);
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "CREDITED");
+        assert_eq!(stands(&world, &order).await, "SUCCESS manual 5000000 5000000 CREDITED");
+        assert_eq!(balance(&world, "u_1"), MINOR.into());
+        sound(&world).await;
+    });
+}
+
+#[test]
 fn what_was_paid_back_says_so_when_somebody_credits_it() {
     simulate(1, async || {
         let world = World::new().await;
@@ -2509,17 +2580,23 @@ fn another_transaction_or_one_that_is_not_told_is_another_transfer() {
     }
 }
 
+/// The review of a deposit that came too late to be believed; its transfer is credited since, as another deposit.
+async fn credited_by_another_name(world: &World) -> Value {
+    let mut stale = deposited(world).await;
+    stale.stale = true;
+    arrive(world, &message(&stale)).await;
+    let again = told_again(&stale, "77");
+    arrive(world, &message(&Evidence { stale: false, ..again })).await;
+    let seen = only_review(world).await;
+    assert_eq!((balance(world, "u_1"), &seen["why"]), (25_000_000, &json!("stale")));
+    seen
+}
+
 #[test]
 fn who_credits_a_transfer_hears_first_that_it_is_credited_by_another_name() {
     simulate(1, async || {
         let world = World::new().await;
-        let mut stale = deposited(&world).await;
-        stale.stale = true;
-        arrive(&world, &message(&stale)).await;
-        let again = told_again(&stale, "77");
-        arrive(&world, &message(&Evidence { stale: false, ..again })).await;
-        let seen = only_review(&world).await;
-        assert_eq!((balance(&world, "u_1"), &seen["why"]), (25_000_000, &json!("stale")));
+        let seen = credited_by_another_name(&world).await;
         assert_eq!(resolve(&world, "operator", &seen, &to_user("u_1")).await.status, 202);
         let open = only_review(&world).await;
         assert_eq!(
@@ -2539,13 +2616,7 @@ fn who_credits_a_transfer_hears_first_that_it_is_credited_by_another_name() {
 fn who_pays_a_transfer_back_hears_first_that_it_is_credited_by_another_name() {
     simulate(1, async || {
         let world = World::new().await;
-        let mut stale = deposited(&world).await;
-        stale.stale = true;
-        arrive(&world, &message(&stale)).await;
-        let again = told_again(&stale, "77");
-        arrive(&world, &message(&Evidence { stale: false, ..again })).await;
-        let seen = only_review(&world).await;
-        assert_eq!((balance(&world, "u_1"), &seen["why"]), (25_000_000, &json!("stale")));
+        let seen = credited_by_another_name(&world).await;
         assert_eq!(resolve(&world, "operator", &seen, &note("refund")).await.status, 202);
         let open = only_review(&world).await;
         let told = (&json!("OPEN"), &json!("same_transfer"));
@@ -2556,6 +2627,40 @@ fn who_pays_a_transfer_back_hears_first_that_it_is_credited_by_another_name() {
         assert_eq!((balance(&world, "u_1"), world.books().refunds), (25_000_000, 1));
         sound(&world).await;
     });
+}
+
+#[test]
+fn whatever_fails_who_pays_a_transfer_back_hears_that_it_is_credited_by_another_name() {
+    let mut tried = 0;
+    for fault in Fault::ALL {
+        for index in 0..10 {
+            let met = simulate(1, async || {
+                let world = World::new().await;
+                let seen = credited_by_another_name(&world).await;
+                let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+                let decided = send_as(&world, "operator", "POST", &path, &note("refund")).await;
+                assert_eq!(decided.status, 202);
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let work = world.stack.settle_batch_with(&functions, 0);
+                let _ = until_crash(&faults, work).await;
+                world.pass(181).await;
+                world.settle().await;
+                world.let_pass(3).await;
+                let open = only_review(&world).await;
+                let told = (&open["status"], &open["why"]);
+                let context = format!("{fault:?} at {index}");
+                assert_eq!(told, (&json!("OPEN"), &json!("same_transfer")), "{context}");
+                let booked = (balance(&world, "u_1"), world.books().refunds);
+                assert_eq!(booked, (25_000_000, 0), "{context}");
+                sound(&world).await;
+                faults.calls() > index
+            });
+            tried += usize::from(met);
+        }
+    }
+    // The review, what is booked, and two transactions.
+    assert!(tried >= 6 * 3, "{tried}");
 }
 
 #[test]
