@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -513,6 +513,158 @@ fn what_is_listed_days_late_is_found_however_seldom_a_run_comes_through() {
     });
 }
 
+/// A provider that no connection leads to.
+#[derive(Debug)]
+struct Unreached;
+
+#[async_trait]
+impl Outbound for Unreached {
+    async fn send(&self, _: Request<Bytes>, _: Limits) -> Result<Response<Bytes>, OutboundError> {
+        Err(OutboundError::NotSent)
+    }
+}
+
+#[test]
+fn a_list_that_no_connection_leads_to_has_failed() {
+    simulate(1, async || {
+        let world = World::new().await;
+        world.stack.poll().await.unwrap();
+        world.pass(60).await;
+        let outbound = Arc::new(Unreached);
+        let unreached = Functions::new(&Ground { outbound, ..world.stack.ground.clone() }).unwrap();
+        let report = poll(&unreached).await;
+        assert_eq!((&report["failed"], &report["unfinished"]), (&json!(1), &json!(false)));
+    });
+}
+
+/// How often a provider was called.
+fn provider_calls(faults: &Faults) -> usize {
+    faults.log().iter().filter(|entry| entry.call.starts_with("provider")).count()
+}
+
+#[test]
+fn the_settings_are_compared_with_the_provider_once_an_hour() {
+    simulate(1, async || {
+        let world = World::new().await;
+        world.stack.poll().await.unwrap();
+        let mut calls = Vec::new();
+        for _ in 0..120 {
+            world.pass(60).await;
+            let faults = Faults::none(world.clock().clone());
+            poll(&world.instance(&faults, 1)).await;
+            calls.push(provider_calls(&faults));
+        }
+        // Of each network that is listed.
+        let usual = calls[0];
+        let more = calls.iter().enumerate().filter(|(_, calls)| **calls != usual);
+        let more: Vec<_> = more.map(|(minute, calls)| (minute + 1, calls - usual)).collect();
+        assert_eq!(more, [(60, 2), (120, 2)]);
+    });
+}
+
+#[test]
+fn a_list_of_which_a_minute_is_too_much_is_left_to_the_next_run() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let address = address(&world).await;
+        world.stack.poll().await.unwrap();
+        for _ in 0..200 {
+            let _ = world.deposit(&address, "1");
+        }
+        world.payprotocol.set_page_size_max(10);
+        world.pass(60).await;
+        let slow = |call: &Call| if call.service == Service::Provider { 4_800 } else { 0 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let report = poll(&world.instance(&faults, 1)).await;
+        assert_eq!((&report["failed"], &report["unfinished"]), (&json!(2), &json!(true)));
+    });
+}
+
+async fn read_again_after_an_hour(world: &World) -> Timestamp {
+    let (name, account) = (ProviderName::parse(PAYPROTOCOL).unwrap(), PAYPROTOCOL_API_KEY);
+    let read = store(world).list_read_until(&name, account).await.unwrap().unwrap();
+    read.again[&Again::AfterHour]
+}
+
+/// An instance whose provider answers the first `lists` calls alone.
+fn answered(world: &World, lists: usize) -> Functions {
+    let called = AtomicUsize::new(0);
+    let faults = Faults::new(world.clock().clone(), move |call| {
+        let is_call = call.service == Service::Provider;
+        let number = called.fetch_add(usize::from(is_call), Ordering::Relaxed);
+        if is_call && number >= lists { Fault::Throttle } else { Fault::None }
+    });
+    world.instance(&faults, 1)
+}
+
+/// An hour with deposits at its beginning, and then two in which each run reads what is new and nothing more. Until when
+/// was read once more after an hour.
+async fn without_look_backs(world: &World, first: usize) -> Timestamp {
+    let address = address(world).await;
+    for _ in 0..first {
+        let _ = world.deposit(&address, "1");
+    }
+    for _ in 0..60 {
+        world.stack.poll().await.unwrap();
+        world.settle().await;
+        world.pass(60).await;
+    }
+    for minute in 1..=120 {
+        world.pass(60).await;
+        let _ = world.deposit(&address, "1");
+        // In an hour's first minute the settings are compared before.
+        let before = if minute % 60 == 0 { 2 } else { 0 };
+        poll(&answered(world, before + 1)).await;
+        world.settle().await;
+    }
+    world.pass(60).await;
+    read_again_after_an_hour(world).await
+}
+
+#[test]
+fn what_is_read_once_more_is_known_from_the_first_run_on() {
+    simulate(1, async || {
+        let world = World::new().await;
+        address(&world).await;
+        poll(&answered(&world, 0)).await;
+        let (name, account) = (ProviderName::parse(PAYPROTOCOL).unwrap(), PAYPROTOCOL_API_KEY);
+        let read = store(&world).list_read_until(&name, account).await.unwrap().unwrap();
+        let now = Timestamp::from_millis(world.clock().now_ms());
+        let hours = [(Again::AfterHour, 1), (Again::AfterDay, 24), (Again::AfterThreeDays, 72)];
+        let expected = hours.map(|(again, h)| (again, now.minus(Duration::from_secs(h * 3_600))));
+        assert_eq!(read.again, BTreeMap::from(expected));
+    });
+}
+
+#[test]
+fn a_look_back_gets_over_records_that_nobody_can_read() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let payments = 4;
+        let before = without_look_backs(&world, payments).await;
+        // Nothing in its first window can be read.
+        let inner = world.stack.ground.outbound.clone();
+        let outbound = Arc::new(Nameless { inner, payments, answers_after: Duration::ZERO });
+        let nameless = Functions::new(&Ground { outbound, ..world.stack.ground.clone() }).unwrap();
+        poll(&nameless).await;
+        let after = read_again_after_an_hour(&world).await;
+        let now = world.clock().now_ms();
+        assert_eq!((after.millis(), after > before), (now - 3_600_000, true), "{before:?}");
+    });
+}
+
+#[test]
+fn a_look_back_that_stops_half_way_goes_on_from_there() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let before = without_look_backs(&world, 0).await;
+        world.pass(120).await;
+        poll(&answered(&world, 2)).await;
+        let after = read_again_after_an_hour(&world).await;
+        assert_eq!(after, before.plus(Duration::from_secs(1_200)), "one window of twenty minutes");
+    });
+}
+
 #[test]
 fn records_that_nobody_can_read_do_not_hide_what_came_later() {
     simulate(1, async || {
@@ -603,6 +755,23 @@ fn a_cancel_of_what_nobody_looked_at_for_days_is_told_although_its_notice_was_lo
         }
         assert_eq!(notices, [1, 0, 0]);
         assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_answer_that_was_not_handed_over_makes_no_provider_silent() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let order = create(&world, "k-1").await;
+        let _ = world.pay(&order, None);
+        world.pass(60).await;
+        let report = poll(&failing(&world, |service, _| service == Service::Sqs).0).await;
+        assert_eq!((&report["lookedAt"], &report["failed"]), (&json!(1), &json!(1)));
+        let path = format!("/recharges/{order}/explain");
+        let explained = world.send(&world.signed(("GET", &path), "", "")).await.json;
+        assert_eq!(explained["situation"], "not_paid");
+        world.let_pass(2).await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
     });
 }
 

@@ -147,8 +147,8 @@ async fn heard(
     }
 }
 
-/// Who has held others up lately, by destination, and for how long, by merchant. Lives as long as the instance: one dead receiver shall not
-/// hold up batch after batch, nor one merchant with many of them.
+/// Who has held others up lately, by destination, and for how long, by merchant. Lives as long as the instance: one dead
+/// receiver shall not hold up batch after batch, nor one merchant with many of them.
 #[derive(Debug, Default)]
 pub struct Silences(Mutex<BTreeMap<String, Silence>>, Mutex<BTreeMap<String, Held>>);
 

@@ -317,7 +317,6 @@ impl Run<'_> {
                 sometimes("poller: paid at the last moment");
                 return Ok(report);
             }
-            Said::Proof if !over && planned.is_some() => return Ok(report),
             Said::Unknown if report.failed > 0 => return Ok(report),
             Said::Unknown if !over && !is_given_up(&order, now) => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}

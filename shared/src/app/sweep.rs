@@ -95,8 +95,9 @@ impl Sweep<'_> {
         }
         let cursors = self.store.list_read_until(account.0, account.1).await?;
         let begin = cursors.as_ref().map_or_else(|| now.minus(FIRST_LOOK_BACK), |read| read.until);
+        let again = LOOK_BACKS.map(|(again, back)| (again, now.minus(back)));
         // Written down before the first answer: what arrives while the provider gives none counts.
-        if cursors.is_none() && !self.moved(None, begin, BTreeMap::new()).await? {
+        if cursors.is_none() && !self.moved(None, begin, BTreeMap::from(again)).await? {
             return Ok(swept);
         }
         let mut read = begin;
@@ -142,7 +143,7 @@ impl Sweep<'_> {
             }
             from = until;
         }
-        let before = cursors.map(|cursors| cursors.again).unwrap_or_default();
+        let before = cursors.map_or_else(|| BTreeMap::from(again), |cursors| cursors.again);
         let paces = (longest, &mut windows);
         let again = self.look_back(&before, (now, begun), paces, &mut swept).await?;
         if now > read {
