@@ -550,6 +550,25 @@ fn a_second_payment_that_waits_is_credited_by_no_repetition() {
 }
 
 #[test]
+fn a_second_payment_that_waits_is_announced_to_no_client() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        for (payment, announced) in [("p-1", 1), ("p-2", 0)] {
+            queue(&world).send(&paid(&world, &order, payment, MINOR)).await.unwrap();
+            let faults = Faults::none(world.clock().clone());
+            let functions = world.instance(&faults, 3);
+            assert_eq!(world.stack.settle_batch_with(&functions, 0).await, Ok(1));
+            let sent =
+                faults.log().iter().filter(|entry| entry.call.starts_with("sqs.Send")).count();
+            assert_eq!(sent, announced, "{payment}");
+            world.notify().await;
+        }
+        sound(&world).await;
+    });
+}
+
+#[test]
 fn a_decision_of_one_is_asked_again_when_two_have_to_decide_meanwhile() {
     simulate(1, async || {
         let world = World::new().await;
@@ -1621,7 +1640,8 @@ fn what_another_account_has_said_of_an_order_is_credited_with_no_other_order() {
         let seen = only_review(&world).await;
         for order in [&other, &named] {
             let decided = resolve(&world, "operator", &seen, &credit_order(order)).await;
-            assert!([202, 409].contains(&decided.status), "{}", decided.text);
+            let why = "it names an order of another account: credit it to a user";
+            assert_eq!((decided.status, &decided.json["message"]), (409, &json!(why)));
             assert_eq!(only_review(&world).await["status"], "OPEN");
             assert_eq!(balance(&world, "u_1"), 0);
         }
@@ -2331,6 +2351,26 @@ fn one_that_contradicts_a_credited_transfer_is_another_one_if_two_people_say_so(
             assert_eq!(resolve(&world, person, &seen, &credit_user("u_1")).await.status, 202);
         }
         assert_eq!(balance(&world, "u_1"), MINOR.into());
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn second_transfers_of_two_orders_are_two_payments() {
+    simulate(1, async || {
+        let world = World::new().await;
+        for (key, before) in [("k-1", 0), ("k-2", MINOR)] {
+            let order = order(&world, "u_1", MINOR, key).await;
+            arrive(&world, &paid(&world, &order, &order, 1_000_000)).await;
+            arrive(&world, &paid(&world, &order, &order, 4_000_000)).await;
+            let seen = only_review(&world).await;
+            for person in ["admin", "admin2"] {
+                let decided = resolve(&world, person, &seen, &credit_user("u_1")).await;
+                assert_eq!(decided.status, 202);
+            }
+            assert_eq!(balance(&world, "u_1"), i128::from(before + MINOR));
+        }
+        assert_eq!(reviews(&world, "operator").await, Vec::<Value>::new());
         sound(&world).await;
     });
 }

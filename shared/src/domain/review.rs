@@ -215,10 +215,10 @@ impl Review {
                 && order.is_shadow() == self.evidence.is_shadow()
         });
         match (action, of_another_account) {
-            (Action::CreditOrder(id), Some(order)) if *id != order.id => {
+            (Action::CreditOrder(_), Some(_)) => {
                 return Some("it names an order of another account: credit it to a user");
             }
-            (Action::CreditOrder(_) | Action::CreditUser(..) | Action::Refund, Some(order))
+            (Action::CreditUser(..) | Action::Refund, Some(order))
                 if order.payment(own).is_some() =>
             {
                 return Some(
