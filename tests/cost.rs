@@ -301,6 +301,19 @@ fn deposits_and_decisions_cost_what_the_architecture_says() {
         assert_eq!(ask(&world, "decision", &decision, (3, 8)).await.status, 202);
         work(&world, "decision carried out", (13, 4)).await;
         assert_eq!(world.order(order).await["reason"], "manual");
+
+        let created = world.create("u_1", MINOR, "k-2").await;
+        let order = created.json["orderId"].as_str().unwrap();
+        world.deliver(&world.pay(order, Some(MINOR - 100))).await;
+        world.settle().await;
+        let open = world.send(&list).await;
+        let review = open.json["reviews"][0]["reviewId"].as_str().unwrap();
+        let path = format!("/admin/reviews/{review}/resolve");
+        let body = r#"{"action":"reject","note":"agreed"}"#;
+        let decision = world.signed_as(ADMIN_KEYS[0], ("POST", &path), body, "");
+        assert_eq!(world.send(&decision).await.status, 202);
+        work(&world, "rejection carried out", (7, 4)).await;
+        assert_eq!(world.order(order).await["status"], "FAILED");
     });
 }
 

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
 use recharge_local::sim::trader::Mode;
+use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
+use recharge_shared::store::Store;
 use recharge_tests::World;
 use recharge_tests::world::simulate;
 use serde_json::Value;
@@ -146,6 +148,30 @@ fn money_that_came_late_says_so() {
 }
 
 #[test]
+fn a_part_whose_time_is_over_says_what_is_missing() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone());
+        let amount = Some(AmountPolicy::Accumulate);
+        let policy = MerchantPolicy { amount, ..MerchantPolicy::default() };
+        let merchant = Merchant { policy, ..Merchant::default() };
+        store.set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+        let order = order(&world, "k-1").await;
+        world.deliver(&world.pay(&order, Some(4_000_000))).await;
+        world.settle().await;
+        check(&world, &order, "partly_paid paid ask_provider wait").await;
+        world.pass(1_800).await;
+        let explained = explain(&world, &order).await;
+        assert_eq!(explained["situation"], "time_over");
+        assert_eq!(
+            explained["explanation"],
+            "The time is over and only 4.000000 of 5.000000 USDT has arrived: it goes to a person."
+        );
+    });
+}
+
+#[test]
 fn orders_that_ended() {
     simulate(1, async || {
         let world = World::new().await;
@@ -154,9 +180,12 @@ fn orders_that_ended() {
         world.settle().await;
         check(&world, &paid, "credited paid - wait").await;
         let cancelled = order(&world, "k-2").await;
+        let placed_at = explain(&world, &cancelled).await["provider"]["since"].clone();
+        world.pass(60).await;
         let path = format!("/recharges/{cancelled}/cancel");
         world.send(&world.signed(("POST", &path), "", "")).await;
         check(&world, &cancelled, "cancelled waiting ask_provider create_another").await;
+        assert_eq!(explain(&world, &cancelled).await["provider"]["since"], placed_at);
         world.trader.set_mode(Mode::Reject);
         let refused = order(&world, "k-3").await;
         check(&world, &refused, "refused refused ask_provider create_another").await;

@@ -17,7 +17,9 @@ use recharge_local::sim::trader::{InProcess, Mode, SimTrader};
 use recharge_local::stack::{Accounts, TRADER_APPID, TRADER_KEY};
 use recharge_shared::app::notify::Deliver;
 use recharge_shared::auth::sign;
-use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
+use recharge_shared::domain::{
+    AmountPolicy, Merchant, MerchantId, MerchantPolicy, ProviderName, Timestamp, UserId, UserMark,
+};
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::store::Store;
 use recharge_tests::World;
@@ -51,6 +53,21 @@ fn an_order_is_created_paid_confirmed_and_credited() {
         let legs = &ledger.json["entries"][0]["legs"];
         assert_eq!(legs[0], json!({"account": "user/m_demo/u_1", "amount": MINOR}));
         assert_eq!(legs[1], json!({"account": "provider/trader", "amount": -MINOR}));
+    });
+}
+
+#[test]
+fn an_address_of_an_attempt_that_died_before_it_was_written_down_is_used() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let trader = ProviderName::parse("trader").unwrap();
+        let provider = world.stack.functions.webhook.providers.get(Some(&trader)).unwrap().clone();
+        let mark =
+            UserMark::derive(&MerchantId::parse("m_demo").unwrap(), &UserId::parse("u_1").unwrap());
+        let now = Timestamp::from_millis(world.clock().now_ms());
+        provider.new_addresses(&mark, now).await;
+        assert_eq!(world.create("u_1", MINOR, "k-1").await.json["status"], "PENDING");
+        assert_eq!((world.trader.provider_orders(), world.trader.addresses_made()), (1, 1));
     });
 }
 

@@ -7,10 +7,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use recharge_local::aws::faults::{Call, Fault, Faults};
+use recharge_local::call::ADMIN_KEYS;
 use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::receiver::Manner;
-use recharge_local::sim::trader::Mode;
+use recharge_local::sim::trader::{CallbackRequest, Mode};
+use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
 use recharge_shared::metrics::{Metrics, Stage};
+use recharge_shared::store::Store;
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::{Value, json};
@@ -182,6 +185,42 @@ fn a_notice_that_is_held_back_for_its_receivers_sake_is_no_failure_and_comes_aga
         world.pass(400).await;
         world.stack.notify_batch_with(&functions, 0).await.unwrap();
         assert_eq!(world.receiver.received().len(), before + 1, "and not forgotten");
+    });
+}
+
+#[test]
+fn what_people_are_asked_about_again_is_counted_as_put_aside_once_more() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone());
+        let amount = Some(AmountPolicy::Exact);
+        let policy = MerchantPolicy { amount, ..MerchantPolicy::default() };
+        let merchant = Merchant { policy, ..Merchant::default() };
+        store.set_merchant(&MerchantId::parse("m_demo").unwrap(), &merchant).await.unwrap();
+        let (functions, written) = counting(&world, 0);
+        let created = world.create("u_1", MINOR, "k-1").await;
+        let order = created.json["orderId"].as_str().unwrap();
+        let parked = async |callback: &CallbackRequest| {
+            world.deliver(callback).await;
+            world.stack.settle_batch_with(&functions, 0).await.unwrap();
+            Written::sum(&written.lines(), "Parked", &[("Provider", "trader")])
+        };
+        // Too old, and refused for that; then said in time.
+        let old = world.pay(order, Some(4_000_000));
+        world.pass(1_000).await;
+        assert_eq!(parked(&old).await, Some(1));
+        let list = world.signed_as(ADMIN_KEYS[0], ("GET", "/admin/reviews"), "", "");
+        let review = world.send(&list).await.json["reviews"][0]["reviewId"].clone();
+        let path = format!("/admin/reviews/{}/resolve", review.as_str().unwrap());
+        let body = r#"{"action":"reject","note":"nobody has paid"}"#;
+        let decision = world.signed_as(ADMIN_KEYS[0], ("POST", &path), body, "");
+        assert_eq!(world.send(&decision).await.status, 202);
+        world.settle().await;
+        let fresh = world.pay(order, Some(4_000_000));
+        assert_eq!(parked(&fresh).await, Some(1));
+        assert_eq!(world.order(order).await["status"], "REVIEW");
+        assert_eq!(parked(&fresh).await, None);
     });
 }
 

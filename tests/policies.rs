@@ -126,15 +126,7 @@ impl Scene {
         self.world.let_pass(2).await;
         assert_eq!(self.world.untold().await, Vec::<String>::new());
         let order = self.world.order(&self.order).await;
-        let explained = self
-            .world
-            .send(&self.world.signed(
-                ("GET", &format!("/recharges/{}/explain", self.order)),
-                "",
-                "",
-            ))
-            .await
-            .json;
+        let explained = self.explain(&self.order).await;
         let books = self.world.books();
         let credited: i128 = books.balances.values().map(|held| held.amount).sum();
         let released: i128 = books.credits.iter().map(|credit| credit.held).sum();
@@ -160,6 +152,11 @@ impl Scene {
         let _ = write!(line, " told {}", self.told().join(" "));
         let _ = write!(line, " | {}", explained["situation"].as_str().unwrap());
         line
+    }
+
+    async fn explain(&self, order: &str) -> Value {
+        let path = format!("/recharges/{order}/explain");
+        self.world.send(&self.world.signed(("GET", &path), "", "")).await.json
     }
 
     fn told(&self) -> Vec<String> {
@@ -235,4 +232,28 @@ fn every_policy_meets_every_way_in_which_money_comes() {
     }
     let pinned = include_str!("policies.txt");
     assert!(table == pinned, "{table}");
+}
+
+#[test]
+fn a_second_payment_says_so_where_it_waits_and_where_it_is_credited() {
+    for second in ["second=review", "second=credit"] {
+        simulate(1, async || {
+            let mut scene = Scene::open(policy(second)).await;
+            scene.happen(Paid(1, ASKED)).await;
+            scene.happen(Paid(2, UNDER)).await;
+            let first = scene.explain(&scene.order).await;
+            let all = scene.world.books().orders;
+            let Some(made) = all.iter().find(|made| made.id != scene.order) else {
+                let sentence = "5.000000 USDT is credited. Another payment has arrived for this order and waits \
+                                for a person.";
+                assert_eq!((second, &first["explanation"]), ("second=review", &sentence.into()));
+                return;
+            };
+            assert_eq!(first["explanation"], "5.000000 USDT is credited.");
+            let sentence =
+                "4.000000 USDT is credited, a second payment for an order that was paid.";
+            let second_says = &scene.explain(&made.id).await["explanation"];
+            assert_eq!((second, second_says), ("second=credit", &sentence.into()));
+        });
+    }
 }

@@ -253,12 +253,8 @@ async fn credit(
     target: Option<&Order>,
 ) -> Result<Wrote, StoreError> {
     let now = context.clock.now();
-    let mut evidence = Evidence {
-        source: Source::Operator,
-        stale: false,
-        user_mark: None,
-        ..review.evidence.clone()
-    };
+    let mut evidence =
+        Evidence { source: Source::Operator, user_mark: None, ..review.evidence.clone() };
     if review.is_another_transfer(&ruling.action, target) {
         if !TELL_OF_ANOTHER.contains(&review.why) {
             return reopen_as(context, review, ParkReason::AmountConflict).await;

@@ -140,7 +140,14 @@ fn accepted(step: &Transition) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::NoticeKind;
+    use crate::domain::order::{Birth, Change};
+    use crate::domain::{
+        CreateOrder, Currency, IdempotencyKey, MerchantId, Money, Order, OrderState, ProviderName,
+        Timestamp, TraceId, UserId,
+    };
 
     #[test]
     fn each_word_is_read_as_its_kind() {
@@ -148,5 +155,37 @@ mod tests {
             assert_eq!(NoticeKind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(NoticeKind::parse("recharge.eaten"), None);
+    }
+
+    #[test]
+    fn a_notice_tells_of_the_order_as_it_was_then() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let birth = Birth {
+            merchant: MerchantId::parse("m").unwrap(),
+            provider: ProviderName::parse("trader").unwrap(),
+            account: "APP".to_owned(),
+            trace: TraceId::parse("t").unwrap(),
+            attempt: "a".to_owned(),
+            now,
+        };
+        let command = CreateOrder {
+            user: UserId::parse("u").unwrap(),
+            amount: Money::new(500, Currency::Usdt),
+            payment_method: None,
+            reference: None,
+            callback_url: None,
+            expires_in: Duration::from_secs(1_800),
+            metadata: Default::default(),
+        };
+        let created = Order::new(&IdempotencyKey::parse("k").unwrap(), birth, command);
+        let moved = |order: &Order, to, secs| {
+            let at = now.plus(Duration::from_secs(secs));
+            order.moved(to, Change { reason: None, actor: "test", evidence: None, books: None, at })
+        };
+        let expired = moved(&moved(&created, OrderState::Pending, 1), OrderState::Expired, 2);
+        let reviewed = moved(&expired, OrderState::Review, 3);
+        let credited = moved(&reviewed, OrderState::Success, 4);
+        let told: Vec<Order> = credited.notices().into_iter().map(|notice| notice.order).collect();
+        assert_eq!(told, [expired, reviewed, credited]);
     }
 }

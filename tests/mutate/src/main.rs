@@ -5,6 +5,11 @@
 //! once a mutant. What cannot be written behind a switch (it does not compile, or not like that) is told at the end, for
 //! `cargo mutants` itself.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it waits for other processes, in real time and with nothing beside it"
+)]
+
 mod compile;
 mod list;
 mod run;
@@ -39,6 +44,9 @@ struct Arguments {
     /// Of those that can be switched every so-manieth alone: a sample, spread over all files.
     #[arg(long, default_value_t = NonZeroUsize::MIN)]
     every: NonZeroUsize,
+    /// How many of them are left out before the first: another sample.
+    #[arg(long, default_value_t = 0)]
+    from: usize,
     /// Only writes the copy and tells what cannot be switched.
     #[arg(long)]
     prepare: bool,
@@ -95,6 +103,7 @@ fn work(arguments: &Arguments) -> Result<bool, Failure> {
         return Ok(true);
     }
     let switched = all.values().filter(|mutant| !without.contains_key(&mutant.id));
-    let switched: Vec<&Mutant> = switched.step_by(arguments.every.get()).copied().collect();
+    let sample = switched.skip(arguments.from).step_by(arguments.every.get());
+    let switched: Vec<&Mutant> = sample.copied().collect();
     run::all(&arguments.to, &switched)
 }

@@ -14,12 +14,13 @@ use crate::Failure;
 use crate::list::Mutant;
 
 /// Test binaries that have a word on the library's decisions and use cases, those that fail first in front.
-const BINARIES: [&str; 17] = [
+const BINARIES: [&str; 18] = [
     "recharge_shared",
     "cost",
     "explain",
     "payprotocol",
     "properties",
+    "policies",
     "main_job",
     "limits",
     "poller",
@@ -128,7 +129,8 @@ fn each(
 impl Built {
     fn new(copy: &Path) -> Result<Built, Failure> {
         let copy = std::fs::canonicalize(copy)?;
-        let mut tests = vec!["test", "--no-run", "-p", "recharge-shared", "-p", "recharge-tests", "--lib"];
+        let mut tests =
+            vec!["test", "--no-run", "-p", "recharge-shared", "-p", "recharge-tests", "--lib"];
         for binary in BINARIES.into_iter().skip(1).chain(SLOW.map(|(binary, _)| binary)) {
             tests.extend(["--test", binary]);
         }
@@ -208,7 +210,12 @@ fn passes(command: &mut Command, failed: i32) -> Result<bool, Failure> {
 /// Builds, and tells what cargo says of each thing that it built.
 fn build(copy: &Path, arguments: &[&str]) -> Result<Vec<Said>, Failure> {
     let mut command = Command::new("cargo");
-    command.current_dir(copy).args(arguments).args(["--profile", "sim", "--message-format", "json"]);
+    command.current_dir(copy).args(arguments).args([
+        "--profile",
+        "sim",
+        "--message-format",
+        "json",
+    ]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err("a build failed".into());
