@@ -296,6 +296,15 @@ impl Order {
             | Situation::Credited
             | Situation::CreditedOneMoreWaits
             | Situation::RefusedByPerson => self.of_money(situation),
+            Situation::Refused
+            | Situation::Cancelled
+            | Situation::Expired
+            | Situation::NeverPlaced
+                if !self.payments.is_empty() =>
+            {
+                "The order has ended. What arrived for it is not credited here: a person has decided so."
+                    .to_owned()
+            }
             Situation::Refused => format!("{provider} refused the order; no payment has arrived."),
             Situation::Cancelled | Situation::Expired | Situation::NeverPlaced => {
                 self.of_an_end(situation, now)
@@ -399,5 +408,150 @@ impl Order {
             | Situation::Expired
             | Situation::NeverPlaced => vec![ClientCan::CreateAnother, ClientCan::AskPayer],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::order::{Birth, Change, OrderBooks, Payment};
+    use crate::domain::{
+        CreateOrder, Currency, IdempotencyKey, MerchantId, Money, ProviderName, TraceId, UserId,
+    };
+
+    const BEGAN: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn after(secs: u64) -> Timestamp {
+        BEGAN.plus(Duration::from_secs(secs))
+    }
+
+    /// Begun, and being placed for 20 seconds.
+    fn created() -> Order {
+        let birth = Birth {
+            merchant: MerchantId::parse("m").unwrap(),
+            provider: ProviderName::parse("trader").unwrap(),
+            account: "APP".to_owned(),
+            trace: TraceId::parse("t").unwrap(),
+            attempt: "a".to_owned(),
+            now: BEGAN,
+        };
+        let command = CreateOrder {
+            user: UserId::parse("u").unwrap(),
+            amount: Money::new(500, Currency::Eur),
+            payment_method: None,
+            reference: None,
+            callback_url: None,
+            expires_in: Duration::from_secs(1_800),
+            metadata: Default::default(),
+        };
+        let order = Order::new(&IdempotencyKey::parse("k").unwrap(), birth, command);
+        Order { attempt_until: after(20), due_at: Some(after(30)), ..order }
+    }
+
+    fn moved(order: &Order, to: OrderState, reason: Option<Reason>) -> Order {
+        let at = after(100 + 10 * order.version);
+        order.moved(to, Change { reason, actor: "test", evidence: None, books: None, at })
+    }
+
+    fn pending() -> Order {
+        moved(&created(), OrderState::Pending, None)
+    }
+
+    /// The same with payments of 4.00 each, 300 seconds after the beginning.
+    fn with(order: Order, fates: &[PaymentFate], credited: i128) -> Order {
+        let amount = Money::new(400, Currency::Eur);
+        let payment = |fate: &PaymentFate| Payment {
+            id: "p".to_owned(),
+            amount,
+            dust: None,
+            transaction_id: None,
+            at: after(300),
+            fate: *fate,
+        };
+        let payments: Vec<Payment> = fates.iter().map(payment).collect();
+        let books = OrderBooks {
+            received: Money::new(400 * payments.len() as i128, Currency::Eur),
+            credited: Money::new(credited, Currency::Eur),
+            payments,
+        };
+        let OrderBooks { received, credited, payments } = books;
+        Order { received, credited, payments, ..order }
+    }
+
+    fn in_words(name: &str, order: &Order, at_secs: u64) -> String {
+        let Explanation { situation, sentence, provider_says, since, next, client_can } =
+            order.explain(after(at_secs));
+        let offset = |at: Timestamp| (at.millis() - BEGAN.millis()) / 1_000;
+        let mut line = format!("{name} at {at_secs}: {}", situation.as_str());
+        let _ = write!(line, ", {} since {}", provider_says.as_str(), offset(since));
+        let next = next.map_or("nothing".to_owned(), |(step, at)| {
+            format!(
+                "{} at {}",
+                step.as_str(),
+                at.map_or("-".to_owned(), |at| offset(at).to_string())
+            )
+        });
+        let can: Vec<&str> = client_can.into_iter().map(ClientCan::as_str).collect();
+        let _ = write!(line, ", next {next}, can {}\n  {sentence}\n", can.join(" "));
+        line
+    }
+
+    #[test]
+    fn every_situation_is_explained_as_it_was_agreed() {
+        use OrderState::{Cancelled, Expired, Failed, Review, Success};
+        use PaymentFate::{Aside, Credited, Held, Refused};
+        let mut told = String::new();
+        let silent = |order: Order| Order { silent_since: Some(after(90)), ..order };
+        for at in [19, 20, 1_799, 1_800] {
+            told += &in_words("created", &created(), at);
+            told += &in_words("created, silent", &silent(created()), at);
+        }
+        for at in [120, 1_799, 1_800] {
+            told += &in_words("pending", &pending(), at);
+            told += &in_words("pending, silent", &silent(pending()), at);
+            told += &in_words("pending, with a part", &with(pending(), &[Held], 0), at);
+            let last = Order { due_at: Some(after(1_800)), ..pending() };
+            told += &in_words("pending, no more looks before its end", &last, at);
+        }
+        let reasons = || Reason::ALL.into_iter().map(Some).chain([None]);
+        for reason in reasons() {
+            let word = reason.map_or("-", Reason::as_str);
+            let review = with(moved(&pending(), Review, reason), &[PaymentFate::Review], 0);
+            told += &in_words(&format!("review {word}"), &review, 400);
+            let success = with(moved(&pending(), Success, reason), &[Credited], 400);
+            told += &in_words(&format!("success {word}"), &success, 400);
+        }
+        let success = moved(&pending(), Success, None);
+        told += &in_words("success and more", &with(success, &[Credited, Aside], 400), 400);
+        for reason in [Reason::ProviderDeclined, Reason::Manual] {
+            let failed = moved(&pending(), Failed, Some(reason));
+            told += &in_words(&format!("failed {}", reason.as_str()), &failed, 400);
+            let failed = with(failed, &[Refused], 0);
+            told += &in_words(&format!("failed {}, with money", reason.as_str()), &failed, 400);
+            let at_once = moved(&created(), Failed, Some(reason));
+            told += &in_words(&format!("failed {} at once", reason.as_str()), &at_once, 400);
+        }
+        let days = 72 * 3_600;
+        for (to, reason) in [
+            (Cancelled, Reason::CancelledByClient),
+            (Expired, Reason::Expired),
+            (Expired, Reason::ProviderUnreachable),
+        ] {
+            for (name, from) in [("created", created()), ("pending", pending())] {
+                let ended = moved(&from, to, Some(reason));
+                let name = format!("{name}, then {}", reason.as_str());
+                told += &in_words(&name, &ended, days - 1);
+                told += &in_words(&name, &ended, days);
+                let decided = with(ended.clone(), &[Refused], 0);
+                told += &in_words(&format!("{name}, with money"), &decided, 1_900);
+                let unwatched = Order { due_at: None, ..ended };
+                told += &in_words(&format!("{name}, not due"), &unwatched, 1_900);
+            }
+        }
+        let agreed = include_str!("explain.txt");
+        assert!(told == agreed, "{told}");
     }
 }
