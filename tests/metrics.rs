@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::call::ADMIN_KEYS;
@@ -362,6 +363,49 @@ fn the_audit_asks_about_what_was_credited_a_day_ago() {
             found.push(Written::sum(&written.lines(), "PaidWithoutRecord", &[]));
         }
         assert_eq!(found, [Some(0), Some(1)]);
+        // Of an account that the settings no longer have, nobody asks the one that they have.
+        tamper(
+            &world,
+            "UpdateItem",
+            json!({
+                "Key": {"pk": {"S": format!("O#{order}")}, "sk": {"S": "O"}},
+                "UpdateExpression": "SET account = :former",
+                "ExpressionAttributeValues": {":former": {"S": "FORMER"}},
+            }),
+        );
+        world.pass(3_600).await;
+        functions.poll("audit".to_owned()).await.unwrap();
+        assert_eq!(Written::sum(&written.lines(), "PaidWithoutRecord", &[]), Some(0));
+    });
+}
+
+#[test]
+fn a_balance_that_changes_while_it_is_audited_is_looked_at_once_more() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for key in ["k-1", "k-2"] {
+            let created = world.create("u_1", MINOR, key).await;
+            world.deliver(&world.pay(created.json["orderId"].as_str().unwrap(), None)).await;
+            if key == "k-1" {
+                world.settle().await;
+            }
+        }
+        world.pass(300).await;
+        // The entries are read a second after the balance.
+        let slow = |call: &Call| if call.operation == "Query" { 1_000 } else { 0 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let (metrics, written) = to_a_text();
+        let wire = faults.wrap(world.stack.ground.aws.http_client());
+        let ground = Ground { metrics, wire, audit_page: 25, ..world.stack.ground.clone() };
+        let functions = Functions::new(&ground).unwrap();
+        let settled = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            world.settle().await;
+        };
+        let (polled, ()) = futures_util::join!(functions.poll("audit".to_owned()), settled);
+        assert!(polled.is_ok(), "{polled:?}");
+        assert_eq!(world.books().credits.len(), 2);
+        assert_eq!(Written::sum(&written.lines(), "BooksUnbalanced", &[]), Some(0));
     });
 }
 

@@ -203,6 +203,12 @@ fn two_people_decide_about_a_large_amount() {
         let closed = review(&world, &seen["reviewId"]).await;
         let decision = &closed["decision"];
         assert_eq!((&decision["by"], &decision["second"]), (&json!("admin"), &json!("admin2")));
+        for person in ["admin", "admin2"] {
+            let again = resolve(&world, person, &seen, &credit_order(&order)).await;
+            assert_eq!((again.status, &again.json["status"]), (202, &json!("CREDITED")));
+            assert_eq!(resolve(&world, person, &seen, &note("reject")).await.status, 409);
+        }
+        assert_eq!(balance(&world, "u_1"), LARGE.into());
         sound(&world).await;
     });
 }
@@ -248,6 +254,25 @@ fn two_people_decide_about_a_small_payment_that_moves_a_large_order() {
             sound(&world).await;
         });
     }
+}
+
+#[test]
+fn two_people_decide_about_small_payments_that_come_to_a_large_amount() {
+    simulate(1, async || {
+        let world = World::new().await;
+        set_policy(&world, AmountPolicy::Accumulate).await;
+        let order = order(&world, "u_1", 2 * LARGE, "k-1").await;
+        arrive(&world, &paid(&world, &order, "p-1", LARGE / 2)).await;
+        arrive(&world, &paid(&world, "R0000000000000000000000000", "p-2", LARGE / 2)).await;
+        let seen = only_review(&world).await;
+        assert_eq!((&seen["why"], &seen["takesTwo"]), (&json!("unknown_order"), &json!(false)));
+        for (person, status) in [("operator", "PROPOSED"), ("operator2", "APPROVED")] {
+            let decided = resolve(&world, person, &seen, &credit_order(&order)).await;
+            assert_eq!((decided.status, &decided.json["status"]), (202, &json!(status)));
+        }
+        assert_eq!(balance(&world, "u_1"), LARGE.into());
+        sound(&world).await;
+    });
 }
 
 #[test]
@@ -516,6 +541,13 @@ fn what_was_carried_out_is_announced_once_more_when_its_message_comes_again() {
         let seen = only_review(&world).await;
         resolve(&world, "admin", &seen, &credit_order(&order)).await;
         let store = store(&world);
+        // And of what named no order.
+        let other = self::order(&world, "u_1", MINOR, "k-2").await;
+        let mut nameless = paid(&world, &other, "p-2", MINOR);
+        nameless.evidence.order_id = None;
+        arrive(&world, &nameless).await;
+        let unnamed = only_review(&world).await;
+        resolve(&world, "operator", &unnamed, &credit_order(&other)).await;
         let context = Context {
             store: &store,
             policies: &Policies::new(),
@@ -524,11 +556,13 @@ fn what_was_carried_out_is_announced_once_more_when_its_message_comes_again() {
             mode: Mode::Live,
             clock: world.clock(),
         };
-        let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
-        let again = resolve_as_worker(context, &id, 1_000).await.unwrap();
-        let found: Vec<String> = again.found.iter().map(|found| found.id.to_string()).collect();
-        assert_eq!((found, again.announce.len()), (vec![order], 0));
-        assert_eq!(balance(&world, "u_1"), 4_000_000);
+        for (seen, order) in [(&seen, &order), (&unnamed, &other)] {
+            let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
+            let again = resolve_as_worker(context, &id, 1_000).await.unwrap();
+            let found: Vec<&str> = again.found.iter().map(|found| found.id.as_str()).collect();
+            assert_eq!((found, again.announce.len()), (vec![order.as_str()], 0));
+        }
+        assert_eq!(balance(&world, "u_1"), 9_000_000);
     });
 }
 
@@ -2181,6 +2215,9 @@ fn no_review_says_credited_where_the_payment_was_refused_with_the_order() {
         arrive(&world, &paid(&world, &order, "p-1", 4_000_000)).await;
         resolve(&world, "admin", &only_review(&world).await, &note("reject")).await;
         assert_eq!(stands(&world, &order).await, "FAILED manual 4000000 0 REFUSED");
+        let row = store(&world).order(&OrderId::parse(&order).unwrap()).await.unwrap().unwrap();
+        let actors: Vec<&str> = row.history.iter().map(|step| step.actor.as_str()).collect();
+        assert_eq!(actors, ["create-order", "callback", "operator"]);
         let mut nameless = paid(&world, &order, "p-1", 4_000_000);
         nameless.evidence.order_id = None;
         arrive(&world, &nameless).await;

@@ -146,7 +146,7 @@ mod tests {
     use crate::domain::order::{Birth, Change};
     use crate::domain::{
         CreateOrder, Currency, IdempotencyKey, MerchantId, Money, Order, OrderState, ProviderName,
-        Timestamp, TraceId, UserId,
+        Reason, Timestamp, TraceId, UserId,
     };
 
     #[test]
@@ -182,10 +182,14 @@ mod tests {
             let at = now.plus(Duration::from_secs(secs));
             order.moved(to, Change { reason: None, actor: "test", evidence: None, books: None, at })
         };
-        let expired = moved(&moved(&created, OrderState::Pending, 1), OrderState::Expired, 2);
+        let accepted = moved(&created, OrderState::Pending, 1);
+        let accepted = Order { transaction_id: Some("their-1".to_owned()), ..accepted };
+        let mut part = moved(&accepted, OrderState::Pending, 2);
+        (part.reason, part.history[1].reason) = (Some(Reason::PaidUnder), Some(Reason::PaidUnder));
+        let expired = moved(&part, OrderState::Expired, 2);
         let reviewed = moved(&expired, OrderState::Review, 3);
         let credited = moved(&reviewed, OrderState::Success, 4);
         let told: Vec<Order> = credited.notices().into_iter().map(|notice| notice.order).collect();
-        assert_eq!(told, [expired, reviewed, credited]);
+        assert_eq!(told, [part, expired, reviewed, credited]);
     }
 }

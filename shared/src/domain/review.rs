@@ -171,27 +171,22 @@ impl Review {
     /// What `new` comes to; `takes_two` is whether two people have to agree.
     pub fn rule(&self, new: Ruling, takes_two: bool) -> Ruled {
         let new = Ruling { about: self.seen_again_at, ..new };
-        if !takes_two {
-            return match (self.state, &self.ruling) {
-                (ReviewState::Open | ReviewState::Proposed, _) => Ruled::Approved(new),
-                (_, Some(known)) if known.action == new.action => Ruled::Before,
-                _ => Ruled::Conflict,
-            };
+        let known = self.ruling.as_ref().filter(|known| known.action == new.action);
+        if !matches!(self.state, ReviewState::Open | ReviewState::Proposed) {
+            return if known.is_some() { Ruled::Before } else { Ruled::Conflict };
         }
-        match (self.state, &self.ruling) {
-            // What was proposed about a statement alone is no vote about the order that has come to wait for it.
-            (ReviewState::Proposed, Some(known))
-                if known.action == new.action && !self.has_been_said_since(known) =>
-            {
-                if known.by == new.by {
-                    return Ruled::Before;
-                }
+        if !takes_two {
+            return Ruled::Approved(new);
+        }
+        // What was proposed about a statement alone is no vote about the order that has come to wait for it.
+        let is_open = |known: &&Ruling| !self.has_been_said_since(known);
+        match known.filter(|_| self.state == ReviewState::Proposed).filter(is_open) {
+            Some(known) if known.by == new.by => Ruled::Before,
+            Some(known) => {
                 let second = Some((new.by, new.at));
                 Ruled::Approved(Ruling { second, ..known.clone() })
             }
-            (ReviewState::Open | ReviewState::Proposed, _) => Ruled::Proposed(new),
-            (_, Some(known)) if known.action == new.action => Ruled::Before,
-            _ => Ruled::Conflict,
+            None => Ruled::Proposed(new),
         }
     }
 

@@ -36,7 +36,7 @@ const BINARIES: [&str; 18] = [
 ];
 
 /// Tests that take as long as many others, and their binaries.
-const SLOW: [(&str, &str); 8] = [
+const SLOW: [(&str, &str); 14] = [
     ("policies", "every_policy_meets"),
     ("properties", "sequence"),
     ("limits", "the_limit_holds_with_sixteen"),
@@ -45,6 +45,12 @@ const SLOW: [(&str, &str); 8] = [
     ("notify", "reading::"),
     ("notify", "seventy_hours"),
     ("notify", "never_comes_back"),
+    ("healing", "cannot_be_read_is_for_a_person"),
+    ("poller", "a_backlog"),
+    ("poller", "look_back"),
+    ("poller", "read_in_one_run"),
+    ("poller", "never_speaks_again"),
+    ("reviews", "whatever_fails"),
 ];
 
 /// Tests that no mutant meets: they take minutes, or are of other rooms.
