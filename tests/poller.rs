@@ -775,6 +775,46 @@ fn an_answer_that_was_not_handed_over_makes_no_provider_silent() {
     });
 }
 
+/// A trader that has given up every order.
+#[derive(Debug)]
+struct GivenUp(Arc<dyn Outbound>);
+
+#[async_trait]
+impl Outbound for GivenUp {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let answered = self.0.send(request, limits).await?;
+        let mut answer: Value = serde_json::from_slice(answered.body()).unwrap();
+        if let Some(status) = answer.pointer_mut("/data/status") {
+            *status = json!(2);
+        }
+        Ok(Response::new(Bytes::from(answer.to_string())))
+    }
+}
+
+#[test]
+fn an_order_that_its_provider_has_given_up_ends_and_is_told_once() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let order = create(&world, "k-1").await;
+        let outbound = Arc::new(GivenUp(world.stack.ground.outbound.clone()));
+        let functions = Functions::new(&Ground { outbound, ..world.stack.ground.clone() }).unwrap();
+        let mut told = Vec::new();
+        for _ in 0..40 {
+            world.pass(60).await;
+            told.push(poll(&functions).await["evidence"].as_u64().unwrap());
+            world.settle().await;
+        }
+        assert_eq!((told[0], told[1..].iter().sum::<u64>()), (1, 0));
+        let ended = world.order(&order).await;
+        let (status, reason) = (&ended["status"], &ended["reason"]);
+        assert_eq!((status, reason), (&json!("FAILED"), &json!("provider_declined")));
+    });
+}
+
 #[test]
 fn what_a_statement_does_not_settle_in_an_hour_expires() {
     simulate(1, async || {
