@@ -188,3 +188,18 @@ pub fn log(before: &Order, after: &Order) {
 pub fn is_half_done(order: &Order, now: crate::domain::Timestamp) -> bool {
     order.state == OrderState::Created && order.attempt_until <= now && now < order.expires_at
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::samples::{after, created};
+
+    #[test]
+    fn an_order_is_taken_on_between_its_attempt_and_its_end() {
+        let order = Order { attempt_until: after(20), ..created() };
+        let at = [19, 20, 1_799, 1_800].map(after);
+        assert_eq!(at.map(|now| is_half_done(&order, now)), [false, true, true, false]);
+        let placed = Order { state: OrderState::Pending, ..order };
+        assert!(!at.into_iter().any(|now| is_half_done(&placed, now)));
+    }
+}

@@ -414,41 +414,15 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
-    use std::time::Duration;
 
     use super::*;
-    use crate::domain::order::{Birth, Change, OrderBooks, Payment};
-    use crate::domain::{
-        CreateOrder, Currency, IdempotencyKey, MerchantId, Money, ProviderName, TraceId, UserId,
-    };
-
-    const BEGAN: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    fn after(secs: u64) -> Timestamp {
-        BEGAN.plus(Duration::from_secs(secs))
-    }
+    use crate::domain::order::{Change, OrderBooks, Payment};
+    use crate::domain::samples::{BEGAN, after};
+    use crate::domain::{Currency, Money, samples};
 
     /// Begun, and being placed for 20 seconds.
     fn created() -> Order {
-        let birth = Birth {
-            merchant: MerchantId::parse("m").unwrap(),
-            provider: ProviderName::parse("trader").unwrap(),
-            account: "APP".to_owned(),
-            trace: TraceId::parse("t").unwrap(),
-            attempt: "a".to_owned(),
-            now: BEGAN,
-        };
-        let command = CreateOrder {
-            user: UserId::parse("u").unwrap(),
-            amount: Money::new(500, Currency::Eur),
-            payment_method: None,
-            reference: None,
-            callback_url: None,
-            expires_in: Duration::from_secs(1_800),
-            metadata: Default::default(),
-        };
-        let order = Order::new(&IdempotencyKey::parse("k").unwrap(), birth, command);
-        Order { attempt_until: after(20), due_at: Some(after(30)), ..order }
+        Order { attempt_until: after(20), due_at: Some(after(30)), ..samples::created() }
     }
 
     fn moved(order: &Order, to: OrderState, reason: Option<Reason>) -> Order {

@@ -16,6 +16,8 @@ pub mod order;
 pub mod policy;
 pub mod retry;
 pub mod review;
+#[cfg(test)]
+pub mod samples;
 pub mod shadow;
 pub mod state;
 pub mod time;

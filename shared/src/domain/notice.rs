@@ -140,14 +140,10 @@ fn accepted(step: &Transition) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::NoticeKind;
-    use crate::domain::order::{Birth, Change};
-    use crate::domain::{
-        CreateOrder, Currency, IdempotencyKey, MerchantId, Money, Order, OrderState, ProviderName,
-        Reason, Timestamp, TraceId, UserId,
-    };
+    use crate::domain::order::Change;
+    use crate::domain::samples::{after, created};
+    use crate::domain::{Order, OrderState, Reason};
 
     #[test]
     fn each_word_is_read_as_its_kind() {
@@ -159,30 +155,11 @@ mod tests {
 
     #[test]
     fn a_notice_tells_of_the_order_as_it_was_then() {
-        let now = Timestamp::from_secs(1_800_000_000);
-        let birth = Birth {
-            merchant: MerchantId::parse("m").unwrap(),
-            provider: ProviderName::parse("trader").unwrap(),
-            account: "APP".to_owned(),
-            trace: TraceId::parse("t").unwrap(),
-            attempt: "a".to_owned(),
-            now,
-        };
-        let command = CreateOrder {
-            user: UserId::parse("u").unwrap(),
-            amount: Money::new(500, Currency::Usdt),
-            payment_method: None,
-            reference: None,
-            callback_url: None,
-            expires_in: Duration::from_secs(1_800),
-            metadata: Default::default(),
-        };
-        let created = Order::new(&IdempotencyKey::parse("k").unwrap(), birth, command);
         let moved = |order: &Order, to, secs| {
-            let at = now.plus(Duration::from_secs(secs));
+            let at = after(secs);
             order.moved(to, Change { reason: None, actor: "test", evidence: None, books: None, at })
         };
-        let accepted = moved(&created, OrderState::Pending, 1);
+        let accepted = moved(&created(), OrderState::Pending, 1);
         let accepted = Order { transaction_id: Some("their-1".to_owned()), ..accepted };
         let mut part = moved(&accepted, OrderState::Pending, 2);
         (part.reason, part.history[1].reason) = (Some(Reason::PaidUnder), Some(Reason::PaidUnder));
