@@ -25,7 +25,7 @@ use recharge_shared::domain::{
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::providers::Answer;
 use recharge_shared::queue::{ResolutionMessage, SettlementMessage, SettlementQueue};
-use recharge_shared::store::{Store, Written};
+use recharge_shared::store::{PaidBack, Store, Written};
 use recharge_tests::world::{simulate, until_crash};
 use recharge_tests::{Answered, World};
 use serde_json::{Value, json};
@@ -547,7 +547,6 @@ fn what_was_carried_out_is_announced_once_more_when_its_message_comes_again() {
         nameless.evidence.order_id = None;
         arrive(&world, &nameless).await;
         let unnamed = only_review(&world).await;
-        resolve(&world, "operator", &unnamed, &credit_order(&other)).await;
         let context = Context {
             store: &store,
             policies: &Policies::new(),
@@ -556,6 +555,10 @@ fn what_was_carried_out_is_announced_once_more_when_its_message_comes_again() {
             mode: Mode::Live,
             clock: world.clock(),
         };
+        let id = ReviewId::parse(unnamed["reviewId"].as_str().unwrap()).unwrap();
+        let open = resolve_as_worker(context, &id, 1_000).await.unwrap();
+        assert_eq!((open.found.len(), open.announce.len()), (0, 0), "nobody has decided");
+        resolve(&world, "operator", &unnamed, &credit_order(&other)).await;
         for (seen, order) in [(&seen, &order), (&unnamed, &other)] {
             let id = ReviewId::parse(seen["reviewId"].as_str().unwrap()).unwrap();
             let again = resolve_as_worker(context, &id, 1_000).await.unwrap();
@@ -1386,7 +1389,8 @@ fn a_review_is_not_closed_behind_the_back_of_an_order_that_has_come_to_wait_for_
         recharge_shared::app::settle::settle(context, &fresh, None).await.unwrap();
         assert!(stands(&world, &order).await.starts_with("REVIEW"));
         let now = Timestamp::from_millis(world.clock().now_ms());
-        let ended = store.end_review(&read, (ReviewState::Rejected, now), None, None).await;
+        let ended =
+            store.end_review(&read, (ReviewState::Rejected, now), None, PaidBack::Nothing).await;
         assert_eq!(ended.unwrap(), Settled::Raced);
         // What was refused was a statement alone: of an order nobody has decided yet.
         world.settle().await;
@@ -1439,7 +1443,8 @@ fn a_statement_that_was_rejected_is_asked_about_again_when_an_order_waits_for_it
             arrive(&world, &fresh).await;
             world.pass(5).await;
             assert_eq!(only_review(&world).await["refusal"], opened["refusal"]);
-            assert_eq!(resolve(&world, "admin", &opened, &credit_order(&order)).await.status, 202);
+            let decided = resolve(&world, "admin", &opened, &credit_order(&order)).await;
+            assert_eq!((decided.status, &decided.json["refusal"]), (202, &Value::Null));
             assert_eq!(stands(&world, &order).await, "SUCCESS manual 4000000 4000000 CREDITED");
             assert_eq!(balance(&world, "u_1"), 4_000_000);
             assert_eq!(reviews(&world, "operator").await, Vec::<Value>::new());
@@ -2236,6 +2241,83 @@ fn no_review_says_credited_where_the_payment_was_refused_with_the_order() {
 }
 
 #[test]
+fn what_is_in_suspense_for_one_order_is_not_said_to_be_credited_with_another() {
+    for named in [true, false] {
+        simulate(1, async || {
+            let world = World::new().await;
+            set_policy(&world, AmountPolicy::Accumulate).await;
+            let large = order(&world, "u_1", 2 * MINOR, "k-1").await;
+            let small = order(&world, "u_1", 4_000_000, "k-2").await;
+            let mut nameless = paid(&world, &small, "p-1", 4_000_000);
+            nameless.evidence.order_id = None;
+            if !named {
+                arrive(&world, &nameless).await;
+            }
+            arrive(&world, &paid(&world, &large, "p-1", 4_000_000)).await;
+            // The provider corrects itself.
+            if named {
+                arrive(&world, &paid(&world, &small, "p-1", 4_000_000)).await;
+            }
+            let seen = only_review(&world).await;
+            let why = if named { "second_payment" } else { "unknown_order" };
+            assert_eq!(seen["why"], why);
+            for body in [credit_order(&small), to_user("u_1")] {
+                resolve(&world, "operator", &seen, &body).await;
+                let open = review(&world, &seen["reviewId"]).await;
+                assert_eq!(
+                    (&open["status"], &open["refusal"]),
+                    (&json!("OPEN"), &json!("it waits in suspense for the rest of its order"))
+                );
+            }
+            assert_eq!(stands(&world, &large).await, "PENDING paid_under 4000000 0 HELD");
+            assert_eq!(stands(&world, &small).await, "PENDING - 0 0 ");
+            assert_eq!(balance(&world, "u_1"), 0);
+            // Nor once a person has refused it.
+            world.pass(1_800).await;
+            world.let_pass(3).await;
+            let all = reviews(&world, "operator").await;
+            let part = all.iter().find(|one| one["why"] == "incomplete").unwrap();
+            resolve(&world, "operator", part, &note("reject")).await;
+            for body in [credit_order(&small), credit_order(&large), to_user("u_1")] {
+                resolve(&world, "operator", &seen, &body).await;
+                let open = review(&world, &seen["reviewId"]).await;
+                assert_eq!(
+                    (&open["status"], &open["refusal"]),
+                    (&json!("OPEN"), &json!("the payment was refused with its order"))
+                );
+            }
+            assert_eq!(balance(&world, "u_1"), 0);
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn what_another_account_was_believed_about_is_not_said_to_be_credited() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut stale = paid(&world, &order, "p-1", MINOR);
+        stale.evidence.stale = true;
+        arrive(&world, &stale).await;
+        let own = only_review(&world).await;
+        let mut other = paid(&world, &order, "p-1", MINOR);
+        other.evidence.account = "APPTEST0002".to_owned();
+        arrive(&world, &other).await;
+        let all = reviews(&world, "operator").await;
+        let wrong = all.iter().find(|one| one["why"] == "wrong_account").unwrap();
+        resolve(&world, "operator", wrong, &to_user("u_9")).await;
+        assert_eq!(balance(&world, "u_9"), MINOR.into());
+        for body in [credit_order(&order), to_user("u_1")] {
+            resolve(&world, "operator", &own, &body).await;
+            let open = review(&world, &own["reviewId"]).await;
+            assert_eq!((&open["status"], balance(&world, "u_1")), (&json!("OPEN"), 0), "{open}");
+        }
+        sound(&world).await;
+    });
+}
+
+#[test]
 fn a_statement_that_came_too_late_is_credited_by_a_person_with_its_order() {
     simulate(1, async || {
         let world = World::new().await;
@@ -2738,6 +2820,69 @@ fn whatever_fails_who_pays_a_transfer_back_hears_that_it_is_credited_by_another_
     }
     // The review, what is booked, and two transactions.
     assert!(tried >= 6 * 3, "{tried}");
+}
+
+/// A credited deposit that is told with another transaction, which is the one of another deposit.
+async fn told_with_another_transaction(world: &World) -> (Evidence, Value) {
+    let deposited = deposited(world).await;
+    arrive(world, &message(&deposited)).await;
+    let conflict = said_otherwise(&deposited, |said| said.transaction_id = Some("ff".to_owned()));
+    arrive(world, &message(&conflict)).await;
+    let seen = only_review(world).await;
+    assert_eq!((balance(world, "u_1"), &seen["why"]), (25_000_000, &json!("amount_conflict")));
+    (told_again(&conflict, "77"), seen)
+}
+
+#[test]
+fn who_pays_a_contradiction_back_hears_first_that_its_transfer_is_credited_by_another_name() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (other, seen) = told_with_another_transaction(&world).await;
+        arrive(&world, &message(&other)).await;
+        assert_eq!(balance(&world, "u_1"), 50_000_000);
+        resolve(&world, "operator", &seen, &note("refund")).await;
+        let open = only_review(&world).await;
+        let told = (&open["status"], &open["why"]);
+        assert_eq!(told, (&json!("OPEN"), &json!("same_transfer")));
+        resolve(&world, "operator", &seen, &note("refund")).await;
+        assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REFUND");
+        assert_eq!((balance(&world, "u_1"), world.books().refunds), (50_000_000, 0));
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn whatever_fails_a_contradiction_that_was_paid_back_is_not_credited_by_another_name() {
+    let mut tried = 0;
+    for fault in Fault::ALL {
+        for index in 0..10 {
+            let met = simulate(1, async || {
+                let world = World::new().await;
+                let (other, seen) = told_with_another_transaction(&world).await;
+                let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
+                let decided = send_as(&world, "operator", "POST", &path, &note("refund")).await;
+                assert_eq!(decided.status, 202);
+                let faults = Faults::at(world.clock().clone(), index, fault);
+                let functions = world.instance(&faults, 1);
+                let work = world.stack.settle_batch_with(&functions, 0);
+                let _ = until_crash(&faults, work).await;
+                world.pass(181).await;
+                world.settle().await;
+                world.let_pass(3).await;
+                let context = format!("{fault:?} at {index}");
+                let ended = review(&world, &seen["reviewId"]).await;
+                assert_eq!(ended["status"], "REFUND", "{context}");
+                arrive(&world, &message(&other)).await;
+                assert_eq!(only_review(&world).await["why"], "same_transfer", "{context}");
+                assert_eq!(balance(&world, "u_1"), 25_000_000, "{context}");
+                sound(&world).await;
+                faults.calls() > index
+            });
+            tried += usize::from(met);
+        }
+    }
+    // The review, what is booked, and two transactions.
+    assert!(tried >= 6 * 4, "{tried}");
 }
 
 #[test]

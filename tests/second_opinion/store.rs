@@ -13,7 +13,7 @@ use recharge_shared::domain::{
 };
 use recharge_shared::store::{
     AddressOwner, Again, Attempt, Booking, Bucket, ListRead, NoticeState, OrderFilter, OrderWrite,
-    Placed, Settled, Standing, Store, Take, Whose,
+    PaidBack, Placed, Settled, Standing, Store, Take, Whose,
 };
 
 use crate::{Backend, Steps};
@@ -221,7 +221,7 @@ async fn aside(store: &Store, steps: &mut Steps) {
     let ruled = store.review(&review.id).await.unwrap().unwrap();
     for what in ["end", "end again"] {
         let state = (ReviewState::Rejected, NOW);
-        let came_to = store.end_review(&ruled, state, None, Some(&short)).await;
+        let came_to = store.end_review(&ruled, state, None, PaidBack::Payment(&short)).await;
         steps.note(what, came_to.unwrap());
     }
     steps.note("reopen", store.reopen_review(&ruled, ("x", None)).await.unwrap());

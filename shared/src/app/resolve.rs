@@ -11,10 +11,10 @@ use crate::domain::{
 };
 use crate::http::{ApiError, ErrorCode};
 use crate::queue::{ResolutionMessage, SettlementQueue};
-use crate::store::{Settled, Store, StoreError, Whose, Written};
+use crate::store::{PaidBack, Settled, Store, StoreError, Whose, Written};
 
 use super::admission::{is_its_user, may_act};
-use super::settle::{Context, Outcome, Settlement, Wrote, trace_or, write};
+use super::settle::{Context, Outcome, Settlement, Wrote, booked_with, trace_or, write};
 use super::submit::log;
 
 /// How often a lost race is decided again before it is left to the next try.
@@ -358,22 +358,34 @@ async fn not_credited(
     evidence: &Evidence,
     (action, target): (&Action, Option<&Order>),
 ) -> Result<Option<&'static str>, StoreError> {
-    let known = target.and_then(|order| order.payment(&evidence.payment_id));
-    let owner = match (action, known.map(|payment| payment.fate)) {
-        (_, Some(PaymentFate::Held)) => {
+    let fate_with = |order: Option<&Order>| {
+        order.and_then(|order| order.payment(&evidence.payment_id)).map(|payment| payment.fate)
+    };
+    let of_target = fate_with(target);
+    let Some(booked) = booked_with(context.store, evidence).await? else {
+        return Ok(match of_target {
+            Some(PaymentFate::Refused) => Some("the payment was refused with this order"),
+            Some(PaymentFate::Elsewhere) => {
+                Some("another account's word about the payment was credited elsewhere")
+            }
+            _ => None,
+        });
+    };
+    // Booked is, too, what is in suspense: not to a user yet, or not any more.
+    match fate_with(Some(&booked)) {
+        Some(PaymentFate::Held) => {
             return Ok(Some("it waits in suspense for the rest of its order"));
         }
-        (Action::CreditUser(merchant, user), _) => Some((merchant, user)),
+        Some(PaymentFate::Refused) => return Ok(Some("the payment was refused with its order")),
+        _ => {}
+    }
+    let owner = match action {
+        Action::CreditUser(merchant, user) => Some((merchant, user)),
         // The order that waits with it lets go of it.
-        (_, Some(PaymentFate::Review)) => return Ok(None),
+        _ if of_target == Some(PaymentFate::Review) => return Ok(None),
         _ => target.map(|order| (&order.merchant, &order.user)),
     };
-    let Some(id) = context.store.booked_with(evidence).await? else {
-        let is_refused = known.is_some_and(|payment| payment.fate == PaymentFate::Refused);
-        return Ok(is_refused.then_some("the payment was refused with this order"));
-    };
-    let order = context.store.order(&id).await?;
-    let of_another = order.is_some_and(|order| Some((&order.merchant, &order.user)) != owner);
+    let of_another = Some((&booked.merchant, &booked.user)) != owner;
     Ok(of_another.then_some("the payment is credited already, to another user"))
 }
 
@@ -407,14 +419,15 @@ async fn end(
     });
     let change = order.map(|(order, _)| order).zip(freed.as_ref());
     let refunded = goes_back(review, &evidence).filter(|_| is_refund);
-    let mut ended =
-        context.store.end_review(review, (state, now), change, refunded.as_ref()).await?;
+    let paid_back = refunded.as_ref().map_or(PaidBack::Nothing, PaidBack::Payment);
+    let mut ended = context.store.end_review(review, (state, now), change, paid_back).await?;
     if let (Settled::PaymentTaken, Some(refunded)) = (ended, &refunded) {
         if is_news(context, review, refunded).await? {
             return reopen(context, review, BOOKED).await;
         }
-        // By another statement of it, it was paid back before.
-        ended = context.store.end_review(review, (state, now), change, None).await?;
+        // By another statement of it, it was paid back before, or is booked; the transfer may be another one.
+        let paid_back = PaidBack::Beside(refunded);
+        ended = context.store.end_review(review, (state, now), change, paid_back).await?;
     }
     if ended == Settled::TransferTaken {
         // It may be credited by that name: the user would have it, and get it back.
@@ -444,7 +457,7 @@ async fn is_news(
     refunded: &Evidence,
 ) -> Result<bool, StoreError> {
     let Some(id) = context.store.booked_with(refunded).await? else { return Ok(false) };
-    if review.why != ParkReason::AmountConflict {
+    if !matches!(review.why, ParkReason::AmountConflict | ParkReason::SameTransfer) {
         return Ok(true);
     }
     let is_told = review.earlier.iter().any(|earlier| earlier.refusal.as_deref() == Some(BOOKED));

@@ -391,6 +391,7 @@ async fn make(
     {
         return match (says_the_same(&known, evidence), review) {
             (true, Some(_)) => Ok(Wrote::Before),
+            (true, None) if known.holds(&evidence.payment_id) => Ok(Wrote::Raced),
             (true, None) => Ok(Wrote::Done(Settlement::already_done(known, true))),
             (false, Some(_)) => Ok(Wrote::Contradicted),
             (false, None) => {
@@ -473,8 +474,11 @@ fn opened_again(order: &Order, evidence: &Evidence, reason: ParkReason) {
     tracing::warn!(review, order, reason = reason.as_str(), "a rejected review is open again");
 }
 
-/// The order that the payment is booked with.
-async fn booked_with(store: &Store, evidence: &Evidence) -> Result<Option<Order>, StoreError> {
+/// The order that the payment is booked with, be it to suspense.
+pub(super) async fn booked_with(
+    store: &Store,
+    evidence: &Evidence,
+) -> Result<Option<Order>, StoreError> {
     match store.booked_with(evidence).await? {
         Some(id) => store.order(&id).await,
         None => Ok(None),

@@ -261,6 +261,11 @@ impl Order {
         self.payments.iter().find(|payment| payment.id == id)
     }
 
+    /// Whether the payment called `id` is in suspense with it.
+    pub fn holds(&self, id: &str) -> bool {
+        self.payment(id).is_some_and(|payment| payment.fate == PaymentFate::Held)
+    }
+
     /// Whether something has arrived that is not credited and not refused.
     pub fn has_open_money(&self) -> bool {
         let open = |payment: &Payment| {

@@ -38,7 +38,7 @@ pub use notices::{ASKED_MAX, Attempt, DueNotice, NoticeRow, NoticeState, Standin
 pub use orders::{Due, Placed, Written};
 pub use parked::Whose;
 pub use reviews::{Known, ReviewPage};
-pub use settlement::{Booking, OrderWrite, Settled};
+pub use settlement::{Booking, OrderWrite, PaidBack, Settled};
 pub use users::{Balance, LedgerLine, LedgerPage};
 
 /// Partitions of the due index per provider: what is due spreads over them by order id.

@@ -38,6 +38,17 @@ pub enum Settled {
     TransferTaken,
 }
 
+/// What is paid back with the end of a review.
+#[derive(Debug, Clone, Copy)]
+pub enum PaidBack<'a> {
+    /// Nothing.
+    Nothing,
+    /// The payment, which gets a row for it, and its transfer.
+    Payment(&'a Evidence),
+    /// What contradicts a payment that has a row: the transfer, which may be another one.
+    Beside(&'a Evidence),
+}
+
 /// The order that a booking belongs to.
 #[derive(Debug, Clone, Copy)]
 pub enum OrderWrite<'a> {
@@ -312,17 +323,22 @@ impl Store {
     }
 
     /// Ends a review without a credit, if it stands as it was read; `order` before and after, where that
-    /// changes one. `PaymentTaken` when what is `refunded` has a row: booked, or paid back before; `TransferTaken` when
-    /// another one by the same transfer has, and the review does not say so.
+    /// changes one. `PaymentTaken` when the payment that is paid back has a row: booked, or paid back before;
+    /// `TransferTaken` when another one by the same transfer has, and the review does not say so.
     pub async fn end_review(
         &self,
         review: &Review,
         (state, now): (ReviewState, Timestamp),
         order: Option<(&Order, &Order)>,
-        refunded: Option<&Evidence>,
+        paid_back: PaidBack<'_>,
     ) -> Result<Settled, StoreError> {
         let mut items = Vec::new();
-        if let Some(evidence) = refunded {
+        let (marked, refunded) = match paid_back {
+            PaidBack::Nothing => (None, None),
+            PaidBack::Payment(evidence) => (Some(evidence), Some(evidence)),
+            PaidBack::Beside(evidence) => (None, Some(evidence)),
+        };
+        if let Some(evidence) = marked {
             items.push(self.by_a_person(refund_row(evidence, now))?);
         }
         items.push(self.close_review(review, state, now)?);
@@ -339,15 +355,16 @@ impl Store {
         let ruled = review.ruling.as_ref().map_or(0, |ruling| ruling.at.millis()).to_string();
         let seen = review.seen_again_at.map_or(0, Timestamp::millis).to_string();
         let version = order.map_or(0, |(before, _)| before.version).to_string();
-        let paid_back = refunded.map_or("", |evidence| evidence.payment_id.as_str());
-        let fields =
-            ["end", review.id.as_str(), state.as_str(), &at, &ruled, &seen, &version, paid_back];
+        let [marked_as, refunded_as] = [marked, refunded]
+            .map(|evidence| evidence.map_or("", |evidence| evidence.payment_id.as_str()));
+        let (id, state) = (review.id.as_str(), state.as_str());
+        let fields = ["end", id, state, &at, &ruled, &seen, &version, marked_as, refunded_as];
         let token = token(&fields);
         let mut transacted = self.transact("review", token, items).await?;
         if is_transfer_taken(&mut transacted, last) {
             return Ok(Settled::TransferTaken);
         }
-        match (transacted, refunded) {
+        match (transacted, marked) {
             (transacted, Some(_)) => Ok(settled(transacted)),
             (Transacted::Done, None) => Ok(Settled::Now),
             (Transacted::Refused(_), None) => Ok(Settled::Raced),
