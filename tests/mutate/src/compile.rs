@@ -11,14 +11,22 @@ use crate::list::Mutant;
 use crate::schema::{Schema, schema};
 
 /// The module that the switches ask.
-const SWITCH: &str = r#"//! Which mutant is on.
+const SWITCH: &str = r#"//! Which mutant is on, and which could have been.
+use std::io::Write;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 static ON: LazyLock<usize> = LazyLock::new(|| {
     std::env::var("MUTANT").ok().and_then(|id| id.parse().ok()).unwrap_or_default()
 });
+static FILE: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("MUTANT_REACHED").ok());
+static REACHED: [AtomicBool; 1 << 14] = [const { AtomicBool::new(false) }; 1 << 14];
 /// Whether it is this one.
 #[must_use]
 pub fn on(id: usize) -> bool {
+    if let Some(file) = &*FILE && !REACHED[id].swap(true, Ordering::Relaxed) {
+        let mut file = std::fs::OpenOptions::new().append(true).open(file).expect("it is there");
+        file.write_all(format!("{id}\n").as_bytes()).expect("it can be written to");
+    }
     *ON == id
 }
 "#;
