@@ -13,7 +13,7 @@ use crate::metrics::{self, Metric};
 use crate::store::{DUE_SHARDS, Due, DuePosition, Store, StoreError};
 
 use super::report::Report;
-use super::turns::turns;
+use super::turns::{reading_ends, turns};
 
 /// Entries of the index that are read by one query.
 const PAGE: i32 = 250;
@@ -73,9 +73,7 @@ impl<'a> DueOrders<'a> {
     pub(super) async fn next(&mut self, now: Timestamp, report: &mut Report) -> Vec<Due> {
         let rest = std::mem::take(&mut self.rest);
         let numbers: Vec<u32> = rest.iter().map(|(number, _)| *number).collect();
-        let began = Instant::now();
-        let left = self.deadline.saturating_duration_since(began);
-        let until = (began + left / 4, began + left / 2);
+        let until = reading_ends(Instant::now(), self.deadline);
         let shards = join_all(rest.into_iter().map(|from| self.shard(from, now, until))).await;
         let mut found = Vec::new();
         for (number, shard) in numbers.into_iter().zip(shards) {

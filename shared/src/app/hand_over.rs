@@ -17,7 +17,7 @@ use crate::store::{DUE_SHARDS, DueNotice, DuePosition, StoreError, Written};
 use super::notify::merchant_of;
 use super::reconcile::{Context, LOOK_TAKES_AT_MOST};
 use super::report::Report;
-use super::turns::turns;
+use super::turns::{reading_ends, turns};
 
 /// Notices that one run hands over: about what ten notifiers can try in a minute.
 const PER_RUN_MAX: usize = 400;
@@ -49,9 +49,8 @@ pub async fn due_notices(context: Context<'_>, deadline: Instant) -> Report {
     let mut report = Report::default();
     let now = context.clock.now();
     // However slow the table is, there is time left to hand over what is found.
-    let began = Instant::now();
-    let left = deadline.saturating_duration_since(began + LOOK_TAKES_AT_MOST);
-    let until = (began + left / 4, began + left / 2);
+    let looks_end = deadline.checked_sub(LOOK_TAKES_AT_MOST).unwrap_or(deadline);
+    let until = reading_ends(Instant::now(), looks_end);
     let mut found = Vec::new();
     for shard in join_all((0..DUE_SHARDS).map(|shard| read(context, (shard, now), until))).await {
         found.extend(shard.found);
