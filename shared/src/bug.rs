@@ -1,6 +1,8 @@
 //! Bugs that the simulation must find, each a switch in the code that it would spoil. Without the feature
 //! `simulate` every switch is the constant `false`, and what stands behind it is not compiled.
 
+use crate::domain::{Money, Order, OrderState, Timestamp};
+
 /// Whether binaries of this build may leave the machine: not when seeded bugs are compiled in, which happens
 /// when a function is built together with `tests/simulate`. Their `main.rs` assert it, so that a release
 /// build of such a function does not compile. Development builds are let through: editors check everything
@@ -88,4 +90,27 @@ pub fn is(bug: Bug) -> bool {
 #[cfg(feature = "simulate")]
 pub fn switch(bug: Option<Bug>) {
     SWITCHED_ON.store(bug.map_or(0, |bug| bug as u8), std::sync::atomic::Ordering::Relaxed);
+}
+
+/// The order and the time. With [`Bug::M7`] a settled order as it was before, and when that ended: whoever trusts the
+/// request token alone does not look, and sends the same transaction again.
+pub fn unsettled(mut order: Option<Order>, now: Timestamp) -> (Option<Order>, Timestamp) {
+    let Some(order) = order.take_if(|_| is(Bug::M7)) else { return (order, now) };
+    let last = order.history.last().filter(|_| order.state == OrderState::Success);
+    let Some((state, at)) = last.map(|last| (last.from, last.at)) else {
+        return (Some(order), now);
+    };
+    let nothing = Money::zero(order.amount.currency());
+    let mut before = Order {
+        state,
+        version: order.version.saturating_sub(1),
+        reason: None,
+        payments: Vec::new(),
+        received: nothing,
+        credited: nothing,
+        due_at: Some(at),
+        ..order
+    };
+    before.history.pop();
+    (Some(before), at)
 }

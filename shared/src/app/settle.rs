@@ -8,9 +8,8 @@ use crate::bug::{self, Bug};
 use crate::clock::Clock;
 use crate::domain::apply::{Birth, are_two_transactions, contradicts, deposit};
 use crate::domain::{
-    Decision, Entry, Evidence, EvidenceKind, MerchantId, Mode, Money, Order, OrderId, OrderState,
-    ParkReason, PaymentFate, Policy, ProviderName, Review, ReviewId, ReviewState, Source,
-    Timestamp, TraceId, apply,
+    Decision, Entry, Evidence, EvidenceKind, MerchantId, Mode, Order, OrderId, ParkReason,
+    PaymentFate, Policy, ProviderName, Review, ReviewId, ReviewState, Source, TraceId, apply,
 };
 use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Providers};
@@ -149,7 +148,7 @@ pub async fn settle(
             (None, Some(owner)) => context.policy(&evidence.provider, &owner.merchant).await?,
             (None, None) => Policy::default(),
         };
-        let (found, now) = unsettled(found, clock.now());
+        let (found, now) = bug::unsettled(found, clock.now());
         let whose = found.as_ref().map_or(whose_address(owner.as_ref()), Whose::of);
         if bug::is(Bug::M14) {
             let claim = store.park(evidence, ParkReason::Stale, whose, now).await?;
@@ -234,29 +233,6 @@ fn seen_in<'a>(
         (Mode::Shadow, Some(true), false) => Some(Cow::Owned(evidence.in_shadow())),
         (Mode::Live, _, false) | (Mode::Shadow, _, _) => Some(Cow::Borrowed(evidence)),
     }
-}
-
-/// The order and the time. Of a seeded bug a settled order as it was before, and when that ended: whoever trusts the
-/// request token alone does not look, and sends the same transaction again.
-fn unsettled(mut order: Option<Order>, now: Timestamp) -> (Option<Order>, Timestamp) {
-    let Some(order) = order.take_if(|_| bug::is(Bug::M7)) else { return (order, now) };
-    let last = order.history.last().filter(|_| order.state == OrderState::Success);
-    let Some((state, at)) = last.map(|last| (last.from, last.at)) else {
-        return (Some(order), now);
-    };
-    let nothing = Money::zero(order.amount.currency());
-    let mut before = Order {
-        state,
-        version: order.version.saturating_sub(1),
-        reason: None,
-        payments: Vec::new(),
-        received: nothing,
-        credited: nothing,
-        due_at: Some(at),
-        ..order
-    };
-    before.history.pop();
-    (Some(before), at)
 }
 
 fn whose_address(owner: Option<&AddressUser>) -> Whose<'_> {
