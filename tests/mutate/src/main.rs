@@ -64,11 +64,18 @@ fn main() -> ExitCode {
 }
 
 /// Whether the error is the mutant's own, switch or not: a value that the type does not have, an operator that the types
-/// do not have.
+/// do not have, a match that does not name everything any more, an alternative to a pattern.
 fn cannot_compile(mutant: &Mutant, code: &str) -> bool {
     match &*mutant.genre {
-        "FnValue" => !mutant.name.contains("impl ") && ["E0277", "E0308", "E0599"].contains(&code),
-        "BinaryOperator" => code == "E0369",
+        "FnValue" => {
+            !mutant.name.contains("impl ")
+                && ["E0277", "E0282", "E0308", "E0599", "E0624"].contains(&code)
+        }
+        "BinaryOperator" => {
+            ["E0277", "E0369"].contains(&code)
+                || (code.is_empty() && mutant.name.contains("replace && with ||"))
+        }
+        "MatchArm" => code == "E0004",
         _ => false,
     }
 }

@@ -17,7 +17,7 @@ use crate::Failure;
 use crate::list::Mutant;
 
 /// Test binaries that have a word on the library's decisions and use cases, those that fail first in front.
-const BINARIES: [&str; 18] = [
+const BINARIES: [&str; 20] = [
     "recharge_shared",
     "cost",
     "explain",
@@ -36,6 +36,8 @@ const BINARIES: [&str; 18] = [
     "clients",
     "healing",
     "traces",
+    "outage",
+    "attacks",
 ];
 
 /// Tests that no mutant meets: they take minutes, or are of other rooms.
