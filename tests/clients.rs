@@ -110,6 +110,11 @@ fn an_order_is_found_by_the_merchants_own_number() {
             );
         }
         assert!(ids(&get(&world, FOREIGN, "/recharges?orderReference=ref-1").await).is_empty());
+        let at = created.json["createdAt"].as_str().unwrap();
+        for (border, found) in [("from", 1), ("to", 0)] {
+            let target = format!("/recharges?orderReference=ref-1&{border}={at}");
+            assert_eq!(ids(&get(&world, OWN, &target).await).len(), found, "{border}");
+        }
     });
 }
 

@@ -68,6 +68,21 @@ fn an_order_that_cannot_be_asked_about_expires_whatever_call_of_the_run_fails() 
 }
 
 #[test]
+fn an_order_that_cannot_be_asked_about_expires_also_when_the_poller_has_finished_its_create() {
+    simulate(1, async || {
+        let world = without_query("credit_received").await;
+        world.trader.set_mode(TraderMode::Down);
+        let order = create(&world, "k-1").await;
+        world.trader.set_mode(TraderMode::Ok);
+        world.let_pass(25).await;
+        assert_eq!(world.order(&order).await["status"], "PENDING");
+        world.let_pass(12).await;
+        assert_eq!(world.order(&order).await["status"], "EXPIRED");
+        assert_eq!(world.books().orders.iter().filter(|order| order.due).count(), 0);
+    });
+}
+
+#[test]
 fn what_is_paid_and_cannot_be_read_is_for_a_person_once_the_callback_has_had_its_time() {
     simulate(1, async || {
         // The provider says that it is paid, and how much under another name than we know.

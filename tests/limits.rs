@@ -273,3 +273,33 @@ fn two_people_who_change_a_merchant_at_once_undo_nothing_of_each_other() {
         assert_eq!(store.merchant(&demo()).await.unwrap(), with_rule);
     });
 }
+
+#[test]
+fn what_could_not_be_paid_is_paid_with_the_next_create() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let merchant = Merchant { creates_per_second: 1, burst: 40, ..Merchant::default() };
+        store(&world).set_merchant(&demo(), &merchant).await.unwrap();
+        world.create("u_1", MINOR, "first").await;
+        world.pass(60).await;
+        let away = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = away.clone();
+        let faults = Faults::new(world.clock().clone(), move |call| {
+            let away = seen.load(std::sync::atomic::Ordering::Relaxed);
+            if away && call.operation == "UpdateItem" { Fault::Throttle } else { Fault::None }
+        });
+        let functions = world.instance(&faults, 1);
+        // Updates: of the order after the provider's answer, and of the bucket.
+        let mut updates = Vec::new();
+        for number in 0..9 {
+            away.store(number == 3, std::sync::atomic::Ordering::Relaxed);
+            let before = faults.log().len();
+            let request = world.create_request("u_1", MINOR, &format!("k-{number}"));
+            world.send_to(&functions, &request).await;
+            let log = faults.log();
+            let made = log[before..].iter().filter(|entry| entry.call.ends_with("UpdateItem"));
+            updates.push(made.filter(|entry| entry.status == 200).count());
+        }
+        assert_eq!(updates, [1, 1, 1, 0, 2, 1, 1, 1, 2]);
+    });
+}

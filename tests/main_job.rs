@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use http::{HeaderValue, Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::call::API_KEYS;
+use recharge_local::functions::Functions;
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{InProcess, Mode, SimTrader};
 use recharge_local::stack::{Accounts, TRADER_APPID, TRADER_KEY};
@@ -24,7 +25,7 @@ use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::store::Store;
 use recharge_tests::World;
 use recharge_tests::world::simulate;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MINOR: i64 = 5_000_000;
 
@@ -208,6 +209,35 @@ fn a_used_key_is_refused_as_used_even_where_nothing_could_be_made() {
                 let refused = world.send(&request).await;
                 assert_eq!((refused.status, &refused.json["errorCode"]), (status, &json!(code)));
             }
+        }
+        assert_eq!(world.books().orders.len(), 1);
+    });
+}
+
+#[test]
+fn a_provider_that_is_no_longer_offered_has_its_replays_and_nothing_new() {
+    simulate(5, async || {
+        let world = World::new().await;
+        let request = |key: &str, user: &str| {
+            let body = json!({
+                "userId": user, "amount": MINOR, "currency": "USDT", "paymentMethod": "trader",
+            });
+            world.signed(("POST", "/recharges"), &body.to_string(), key)
+        };
+        let order = id(&world.send(&request("k-1", "u_1")).await);
+        let mut ground = world.stack.ground.clone();
+        let mut settings: Value = serde_json::from_str(&ground.provider_settings).unwrap();
+        settings.as_object_mut().unwrap().remove("trader");
+        ground.provider_settings = settings.to_string();
+        ground.names.default_provider = "payprotocol".to_owned();
+        let functions = Functions::new(&ground).unwrap();
+        let again = world.send_to(&functions, &request("k-1", "u_1")).await;
+        assert_eq!((again.status, id(&again)), (200, order));
+        for (key, user, status, code) in
+            [("k-1", "u_2", 422, "IDEMPOTENCY_KEY_REUSED"), ("k-2", "u_1", 400, "INVALID_ARGUMENT")]
+        {
+            let refused = world.send_to(&functions, &request(key, user)).await;
+            assert_eq!((refused.status, &refused.json["errorCode"]), (status, &json!(code)));
         }
         assert_eq!(world.books().orders.len(), 1);
     });

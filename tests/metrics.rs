@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::call::ADMIN_KEYS;
 use recharge_local::functions::{Functions, Ground};
@@ -14,6 +17,7 @@ use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::{CallbackRequest, Mode};
 use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
 use recharge_shared::metrics::{Metrics, Stage};
+use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::store::Store;
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
@@ -226,6 +230,24 @@ fn what_people_are_asked_about_again_is_counted_as_put_aside_once_more() {
 }
 
 #[test]
+fn what_names_no_order_of_ours_is_counted_once_as_put_aside() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let other = World::of_trader().await;
+        let order = other.create("u_1", MINOR, "k-1").await.json["orderId"].clone();
+        let callback = other.pay(order.as_str().unwrap(), None);
+        let (functions, written) = counting(&world, 0);
+        let mut counted = Vec::new();
+        for _ in 0..2 {
+            world.deliver(&callback).await;
+            world.stack.settle_batch_with(&functions, 0).await.unwrap();
+            counted.push(Written::sum(&written.lines(), "Parked", &[("Provider", "trader")]));
+        }
+        assert_eq!((counted, world.books().parked), (vec![Some(1), None], 1));
+    });
+}
+
+#[test]
 fn nothing_that_a_stranger_writes_becomes_a_dimension() {
     simulate(1, async || {
         let world = World::new().await;
@@ -409,21 +431,69 @@ fn a_balance_that_changes_while_it_is_audited_is_looked_at_once_more() {
     });
 }
 
+/// A trader that says of every order that it has failed.
+#[derive(Debug)]
+struct Failed(Arc<dyn Outbound>);
+
+#[async_trait]
+impl Outbound for Failed {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let answered = self.0.send(request, limits).await?;
+        let mut answer: Value = serde_json::from_slice(answered.body()).unwrap();
+        if let Some(status) = answer.pointer_mut("/data/status") {
+            *status = json!(2);
+        }
+        Ok(Response::new(Bytes::from(answer.to_string())))
+    }
+}
+
+#[test]
+fn the_audit_believes_no_credit_that_its_provider_calls_failed_and_asks_about_credits_alone() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let created = world.create("u_1", MINOR, "k-1").await;
+        world.create("u_1", MINOR, "nobody pays").await;
+        world.deliver(&world.pay(created.json["orderId"].as_str().unwrap(), None)).await;
+        world.settle().await;
+        // The unpaid one expires, and is as old as the other.
+        world.let_pass(35).await;
+        world.pass(86_400).await;
+        let outbound: Arc<dyn Outbound> = Arc::new(Failed(world.stack.ground.outbound.clone()));
+        for (outbound, found) in [(world.stack.ground.outbound.clone(), 0), (outbound, 1)] {
+            let minute = world.clock().now_ms() / 60_000 % 5;
+            world.pass(u64::try_from(5 - minute).unwrap() * 60).await;
+            let (metrics, written) = to_a_text();
+            let ground = Ground { metrics, outbound, audit_page: 25, ..world.stack.ground.clone() };
+            Functions::new(&ground).unwrap().poll("audit".to_owned()).await.unwrap();
+            assert_eq!(Written::sum(&written.lines(), "PaidWithoutRecord", &[]), Some(found));
+        }
+    });
+}
+
 #[test]
 fn the_audit_finds_orders_whose_provider_is_no_longer_in_the_settings() {
     simulate(1, async || {
         let world = World::of_trader().await;
-        let created = world.create("u_1", MINOR, "k-1").await;
-        let order = created.json["orderId"].as_str().unwrap();
-        tamper(
-            &world,
-            "UpdateItem",
-            json!({
-                "Key": {"pk": {"S": format!("O#{order}")}, "sk": {"S": "O"}},
-                "UpdateExpression": "SET provider = :gone, dueShard = :shard",
-                "ExpressionAttributeValues": {":gone": {"S": "gone"}, ":shard": {"S": "gone#0"}},
-            }),
-        );
+        // The second one is not due.
+        for (key, due_at) in [("k-1", "1"), ("k-2", "99999999999999")] {
+            let created = world.create("u_1", MINOR, key).await;
+            let order = created.json["orderId"].as_str().unwrap();
+            tamper(
+                &world,
+                "UpdateItem",
+                json!({
+                    "Key": {"pk": {"S": format!("O#{order}")}, "sk": {"S": "O"}},
+                    "UpdateExpression": "SET provider = :gone, dueShard = :shard, dueAt = :at",
+                    "ExpressionAttributeValues": {
+                        ":gone": {"S": "gone"}, ":shard": {"S": "gone#0"}, ":at": {"N": due_at},
+                    },
+                }),
+            );
+        }
         let (functions, written) = counting(&world, 25);
         world.pass(3_600).await;
         let report = functions.poll("audit".to_owned()).await.unwrap();
@@ -511,5 +581,30 @@ fn the_audit_says_what_it_could_not_read() {
         assert_eq!(run(|call| call.operation == "Scan", 4).await, (1, 1));
         // Nine queries are of what is due: four shards of orders, four of notices, and decisions.
         assert_eq!(run(|call| call.operation == "Query", 5).await, (9 + 2, 1));
+    });
+}
+
+#[test]
+fn a_notice_is_given_up_once_however_often_it_is_asked_for() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (functions, written) = counting(&world, 0);
+        let created = world.create("u_1", MINOR, "k-1").await;
+        let order = created.json["orderId"].as_str().unwrap();
+        world.deliver(&world.pay(order, None)).await;
+        world.settle().await;
+        let path = format!("/recharges/{order}/notify");
+        let mut counted = Vec::new();
+        for status in [410, 500, 410, 200] {
+            world.receiver.set(CALLBACK_URL, Manner::Answers(status, String::new()));
+            world.stack.notify_batch_with(&functions, 0).await.unwrap();
+            let lines = written.lines();
+            let sum = |outcome| Written::sum(&lines, "Notifications", &[("Outcome", outcome)]);
+            counted.push((sum("given_up"), sum("delivered"), sum("retried")));
+            assert_eq!(world.send(&world.signed(("POST", &path), "", "")).await.status, 202);
+        }
+        let given_up = (Some(1), None, None);
+        let delivered = (None, Some(1), None);
+        assert_eq!(counted, [given_up, (None, None, None), given_up, delivered]);
     });
 }

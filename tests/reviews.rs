@@ -11,7 +11,7 @@ use http::{Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::call::{ADMIN_KEYS, API_KEYS};
 use recharge_local::sim::payprotocol::Mode as PayprotocolMode;
-use recharge_local::sim::trader::SimTrader;
+use recharge_local::sim::trader::{Mode as TraderMode, SimTrader};
 use recharge_local::stack::{Accounts, PAYPROTOCOL, TRADER_KEY, provider_settings};
 use recharge_shared::app::merchants::Merchants;
 use recharge_shared::app::resolve::resolve as resolve_as_worker;
@@ -448,7 +448,9 @@ fn a_merchants_admin_gives_nothing_to_another_merchant() {
         let seen = only_review(&world).await;
         let other =
             json!({"action": "credit_user", "userId": "u_1", "merchant": "m_demo2", "note": "x"});
-        assert_eq!(resolve(&world, "admin", &seen, &other).await.status, 400);
+        let refused = resolve(&world, "admin", &seen, &other).await;
+        let field = &refused.json["details"][0]["field"];
+        assert_eq!((refused.status, field), (400, &json!("merchant")));
         assert_eq!(resolve(&world, "operator", &seen, &other).await.status, 409);
         assert_eq!(balance(&world, "u_1"), MINOR.into());
     });
@@ -498,6 +500,31 @@ fn a_user_whom_a_merchant_has_not_registered_is_given_nothing_by_hand() {
         store(&world).register_user(&demo, &UserId::parse("u_typo").unwrap()).await.unwrap();
         assert_eq!(resolve(&world, "admin", &seen, &give).await.status, 202);
         assert_eq!(balance(&world, "u_typo"), MINOR.into());
+    });
+}
+
+#[test]
+fn decisions_are_handed_over_again_until_time_is_short() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for number in 0..12 {
+            let message = paid(&world, "R0123456789ABCDEFGHJKMNPQR", &format!("p-{number}"), MINOR);
+            arrive(&world, &message).await;
+        }
+        let body = json!({"action": "reject", "note": "nobody's"});
+        for review in reviews(&world, "operator").await {
+            let path = format!("/admin/reviews/{}/resolve", review["reviewId"].as_str().unwrap());
+            assert_eq!(send_as(&world, "operator", "POST", &path, &body).await.status, 202);
+        }
+        // No worker runs.
+        world.pass(120).await;
+        let slow = |call: &Call| if call.operation == "SendMessage" { 4_000 } else { 0 };
+        let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+        let report = world.instance(&faults, 1).poll("run".to_owned()).await.unwrap();
+        // One every four seconds, and none begins in the last 18 of 50.
+        assert_eq!((&report["unfinished"], &report["evidence"]), (&json!(true), &json!(9)));
+        world.settle().await;
+        assert_eq!(reviews(&world, "operator").await, [] as [Value; 0]);
     });
 }
 
@@ -766,6 +793,21 @@ fn a_validly_signed_lie_above_the_threshold_is_never_credited() {
 }
 
 #[test]
+fn what_is_for_a_person_whatever_the_provider_says_is_put_aside_without_asking_it() {
+    simulate(1, async || {
+        let world = cautious().await;
+        let order = order(&world, "u_1", MINOR, "k-1").await;
+        let mut message = paid(&world, &order, &order, MINOR);
+        message.evidence.user_mark = UserMark::parse("M0000000000000000000000000");
+        world.trader.set_mode(TraderMode::Down);
+        arrive(&world, &message).await;
+        assert_eq!(only_review(&world).await["why"], "wrong_user");
+        // What is said of somebody else is not for the order's merchant.
+        assert_eq!(reviews(&world, "admin").await, [] as [Value; 0]);
+    });
+}
+
+#[test]
 fn below_the_threshold_a_callback_is_enough() {
     simulate(1, async || {
         let world = cautious().await;
@@ -805,6 +847,11 @@ async fn deposited(world: &World) -> Evidence {
     let made = world.send(&world.signed(("POST", path), &body, "")).await;
     let address = made.json["addresses"][0]["address"].as_str().unwrap().to_owned();
     let _ = world.deposit(&address, "25");
+    listed(world).await
+}
+
+/// The last one that its list has.
+async fn listed(world: &World) -> Evidence {
     let providers = &world.stack.functions.webhook.providers;
     let provider = providers.get(ProviderName::parse(PAYPROTOCOL).as_ref()).unwrap();
     let now = Timestamp::from_millis(world.clock().now_ms());
@@ -906,6 +953,9 @@ fn what_people_have_begun_to_refuse_no_list_credits() {
             assert_eq!((&seen["status"], &seen["why"]), (&json!("OPEN"), &json!("under_review")));
             assert_eq!(seen["refusal"], "it was rejected, and the provider has said it since");
             world.let_pass(3).await;
+            let message =
+                SettlementMessage { trace: TraceId::untraced(), evidence: listed(&world).await };
+            arrive(&world, &message).await;
             assert_eq!(balance(&world, "u_1"), 0);
             assert_eq!(resolve(&world, "operator", &seen, &note("reject")).await.status, 202);
             world.let_pass(3).await;

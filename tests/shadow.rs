@@ -297,6 +297,18 @@ fn shadow_mode_leaves_live_orders_alone_and_loses_nothing() {
     });
 }
 
+#[test]
+fn what_names_no_order_is_put_aside_in_shadow_mode_too() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        let functions = in_shadow(&world);
+        enqueue(&world, &says(&world, ACCOUNT, "R0123456789ABCDEFGHJKMNPQR", MINOR)).await;
+        settle_by(&world, &functions).await;
+        assert_eq!((world.books().parked, world.stack.depth().visible), (1, 0));
+        nothing_is_credited_but(&world, 0);
+    });
+}
+
 #[track_caller]
 fn nothing_is_credited_but(world: &World, credits: usize) {
     let books = world.books();

@@ -904,6 +904,52 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_a_part_is_over_at_its_end_and_not_before() {
+        let policy = Policy { amount: AmountPolicy::Accumulate, ..EXACT };
+        let Decision::Part { order: part, .. } =
+            apply(&order(OrderState::Pending), &paid(1), policy, NOW)
+        else {
+            panic!("waits")
+        };
+        let ends = part.expires_at;
+        let at = |now| told(&apply(&part, &evidence(EvidenceKind::TimedOut), policy, now));
+        assert_eq!(at(ends.minus(Duration::from_millis(1))), "done");
+        assert_eq!(at(ends), "REVIEW paid_under 1 0 held:incomplete");
+    }
+
+    #[test]
+    fn an_order_that_a_payment_makes_says_why() {
+        let user = UserId::parse("u").unwrap();
+        let merchant = MerchantId::parse("m").unwrap();
+        let trace = TraceId::parse("t").unwrap();
+        let birth = super::Birth { trace: &trace, now: NOW };
+        let announced_by_nobody = Evidence { order_id: None, ..paid(700) };
+        let made = deposit(Some((&merchant, &user)), &announced_by_nobody, &birth, EXACT);
+        assert_eq!(told(&made), "SUCCESS paid_exact 700 700 made, noted on -");
+        let by_hand = Evidence { source: Source::Operator, ..announced_by_nobody };
+        let made = credit_user((&merchant, &user), &by_hand, &birth);
+        assert_eq!(told(&made), "SUCCESS manual 700 700 made, noted on -");
+
+        let policy = Policy { second_payment: Disposal::Credit, ..EXACT };
+        let Decision::Settle { order: settled, .. } =
+            apply(&order(OrderState::Pending), &paid(500), policy, NOW)
+        else {
+            panic!("settles")
+        };
+        let second = Evidence { payment_id: "other".to_owned(), ..paid(300) };
+        let twice = told(&apply(&settled, &second, policy, NOW));
+        assert_eq!(twice, "SUCCESS paid_twice 300 300 made, noted on SUCCESS");
+        // With as many lines as an order has at most it is credited all the same.
+        let line = settled.payments[0].clone();
+        let lines =
+            (1..PAYMENTS_MAX).map(|number| Payment { id: number.to_string(), ..line.clone() });
+        let payments = lines.chain([line.clone()]).collect();
+        let full = Order { payments, ..*settled };
+        let twice = told(&apply(&full, &second, policy, NOW));
+        assert_eq!(twice, "SUCCESS paid_twice 300 300 made, noted on -");
+    }
+
+    #[test]
     fn looks_become_rarer_and_end_with_the_monitoring_window() {
         let order = order(OrderState::Expired);
         let after = |secs: u64| {

@@ -384,3 +384,84 @@ fn is_large(amount: Money, two_from: u64) -> bool {
     let unit = 10i128.saturating_pow(amount.currency().exponent());
     amount.minor() >= i128::from(two_from).saturating_mul(unit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::evidence::Source;
+    use crate::domain::samples::{BEGAN, created};
+    use crate::domain::{Currency, UserMark};
+
+    /// What the order's provider says of a payment that is called like the order.
+    fn review(order: &Order, why: ParkReason, amount: Money) -> Review {
+        let evidence = Evidence {
+            provider: order.provider.clone(),
+            account: order.account.clone(),
+            payment_id: order.id.to_string(),
+            order_id: Some(order.id.clone()),
+            deposit: None,
+            transaction_id: None,
+            user_mark: Some(UserMark::derive(&order.merchant, &order.user)),
+            kind: EvidenceKind::Paid(amount),
+            dust: None,
+            source: Source::Callback,
+            stale: false,
+            observed_at: BEGAN,
+            digest: [0; 32],
+            raw: String::new(),
+        };
+        Review {
+            id: ReviewId::parse(&evidence.identity()).unwrap(),
+            why,
+            state: ReviewState::Open,
+            evidence,
+            amount: None,
+            owner: None,
+            at: BEGAN,
+            ruling: None,
+            earlier: Vec::new(),
+            refusal: None,
+            seen_again_at: None,
+        }
+    }
+
+    fn with(order: &Order, minor: i128, fate: PaymentFate) -> Order {
+        let payment = Payment {
+            id: order.id.to_string(),
+            amount: Money::new(minor, Currency::Eur),
+            dust: None,
+            transaction_id: None,
+            at: BEGAN,
+            fate,
+        };
+        Order { payments: vec![payment], ..order.clone() }
+    }
+
+    #[test]
+    fn another_transfer_is_what_contradicts_the_credited_one() {
+        let order = created();
+        let to_its_user = Action::CreditUser(order.merchant.clone(), order.user.clone());
+        let said = review(&order, ParkReason::UnderReview, Money::new(500, Currency::Eur));
+        let is_another = |order: &Order| said.is_another_transfer(&to_its_user, Some(order));
+        for (fate, minor, expected) in [
+            (PaymentFate::Credited, 400, true),
+            (PaymentFate::Credited, 500, false),
+            (PaymentFate::Held, 400, false),
+            (PaymentFate::Held, 500, false),
+        ] {
+            assert_eq!(is_another(&with(&order, minor, fate)), expected, "{fate:?} {minor}");
+        }
+        assert!(!is_another(&order));
+    }
+
+    #[test]
+    fn what_counts_as_moved_is_of_the_orders_currency() {
+        let order = created();
+        let credit = Action::CreditOrder(order.id.clone());
+        let takes_two =
+            |amount| review(&order, ParkReason::Late, amount).needs_two(&credit, Some(&order), 10);
+        assert!(takes_two(Money::new(1_000, Currency::Eur)));
+        assert!(!takes_two(Money::new(999, Currency::Eur)));
+        assert!(!takes_two(Money::new(5_000, Currency::Usdt)), "less than a cent");
+    }
+}
