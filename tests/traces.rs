@@ -1,5 +1,5 @@
 //! One trace from the request to the notification: X-Ray's goes with every message, and both traces stand in
-//! the log lines of whoever works on it.
+//! the log lines of whoever works on it. And what the runbook looks for in the log.
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderValue;
+use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::sim::receiver::Manner;
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
@@ -140,5 +141,33 @@ fn a_trace_that_is_none_keeps_no_message_back() {
                 assert_eq!(world.order(&order).await["status"], "SUCCESS");
             });
         }
+    });
+}
+
+#[test]
+fn a_key_that_is_used_although_it_was_not_renewed_is_told_of() {
+    logged(|log| {
+        simulate(1, async || {
+            let world = World::new().await;
+            // Each read comes back, and too late for who has a key already.
+            let slow = |call: &Call| if call.service == Service::Secrets { 2_000 } else { 0 };
+            let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+            let functions = world.instance(&faults, 1);
+            let mut told = Vec::new();
+            for key in ["k-1", "k-2"] {
+                let created = world.create("u_1", MINOR, key).await;
+                let callback = world.pay(created.json["orderId"].as_str().unwrap(), None);
+                log.lines();
+                let taken = world.send_to(&functions, &world.callback(&callback)).await;
+                assert_eq!(taken.text, "success");
+                let lines = log.lines();
+                let says = |words: &str| {
+                    lines.iter().filter(|line| line.to_string().contains(words)).count()
+                };
+                told.push((says("secret not renewed"), says("secret not readable")));
+                world.pass(360).await;
+            }
+            assert_eq!(told, [(0, 0), (1, 0)]);
+        });
     });
 }

@@ -52,13 +52,23 @@ impl HyperOutbound {
     }
 }
 
+/// What is at the bottom of it: a name that is not found, a refused connection, a certificate.
+fn cause(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .last()
+        .map_or_else(String::new, ToString::to_string)
+}
+
 async fn exchange(
     client: &HyperClient,
     request: Request<Bytes>,
     answer_bytes_max: usize,
 ) -> Result<Response<Bytes>, OutboundError> {
+    let uri = request.uri().clone();
     let answer = client.request(request.map(Full::new)).await.map_err(|error| {
-        if error.is_connect() { OutboundError::NotSent } else { OutboundError::Broken }
+        let found = if error.is_connect() { OutboundError::NotSent } else { OutboundError::Broken };
+        tracing::warn!(host = uri.host(), cause = cause(&error), "{found}");
+        found
     })?;
     let (parts, body) = answer.into_parts();
     let body = Limited::new(body, answer_bytes_max).collect().await.map_err(|error| {
@@ -130,6 +140,13 @@ mod tests {
     async fn answers_come_back_as_they_are_and_redirects_are_not_followed() {
         let url = server(answer(3)).await;
         assert_eq!(get(&url, true).await, Ok((302, Bytes::from_static(b"aaa"))));
+    }
+
+    #[test]
+    fn what_is_told_of_a_failure_is_what_is_at_the_bottom_of_it() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let around = std::io::Error::other(std::io::Error::other(refused));
+        assert_eq!(cause(&around), "connection refused");
     }
 
     #[tokio::test]

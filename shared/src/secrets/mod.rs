@@ -153,7 +153,11 @@ impl<T: DeserializeOwned> Secret<T> {
             return Err(Unavailable);
         }
         let read = timeout(RENEWED_WITHIN, self.read(state, now)).await;
-        read.unwrap_or(Err(Unavailable)).inspect_err(|_| state.failed_at = Some(Instant::now()))
+        read.unwrap_or(Err(Unavailable)).inspect_err(|_| {
+            state.failed_at = Some(Instant::now());
+            // Of a read that took too long nothing else says so.
+            tracing::warn!(secret = self.name, "secret not renewed: the one in use is kept");
+        })
     }
 
     async fn read(

@@ -281,7 +281,9 @@ fn sheet(steps: &[Step], idle: &Step, timed: &Value) -> String {
          {OUTSIDE_WAITS_MS} ms for\na call to the provider or the receiver; and that X-Ray records \
          {TRACED_PERCENT} of a hundred requests. Every batch has one\nmessage in it: under load batches \
          share requests, and it costs less. Not in it: cold starts ({}), secrets\n($0.40 each a month, \
-         and a few reads a minute of each instance), storage, traffic, alarms.\n\n\
+         and a few reads a minute of each instance), storage, traffic, alarms, and\nthe functions' \
+         own metrics ($0.30 a month for each that is written, and every provider, outcome and function has its \
+         own). On\nx86_64 Lambda's GB-seconds cost a quarter more.\n\n\
          Prices of us-east-1 and arm64 as of November 2025, without free tiers; the pages have today's:\n\n{}",
         dollars(total),
         table(&rows),
