@@ -55,7 +55,10 @@ fn an_order_that_nobody_pays() {
         world.pass(1_500).await;
         check(&world, &order, "time_over waiting expire wait").await;
         let sentence = explain(&world, &order).await["explanation"].clone();
-        assert_eq!(sentence, "The time is over; the order expires after one last question.");
+        assert_eq!(
+            sentence,
+            "The time is over; the order expires after one last question, or in ten minutes if it gets no answer."
+        );
         world.let_pass(2).await;
         check(&world, &order, "expired waiting ask_provider create_another").await;
         let sentence = explain(&world, &order).await["explanation"].as_str().unwrap().to_owned();
@@ -108,6 +111,8 @@ fn a_provider_that_is_never_reached() {
         check(&world, &order, "half_done nothing place wait").await;
         world.pass(1_800).await;
         world.let_pass(3).await;
+        assert_eq!(explain(&world, &order).await["situation"], "time_over");
+        world.let_pass(10).await;
         let explained = explain(&world, &order).await;
         assert_eq!(
             (&explained["situation"], &explained["reason"]),

@@ -360,6 +360,43 @@ fn the_audit_finds_a_balance_that_is_not_the_sum_of_its_entries() {
 }
 
 #[test]
+fn the_audit_of_a_page_of_wrong_balances_ends_in_time_and_tells_what_it_has_found() {
+    // All of them, or, where the table takes half a second for each ledger, as many as there is time for.
+    for (query_ms, expected) in [(0, 60..=60), (500, 10..=12)] {
+        simulate(1, async || {
+            let world = World::of_trader().await;
+            for number in 0..60 {
+                let user = format!("u_{number}");
+                let created = world.create(&user, MINOR, &user).await;
+                world.deliver(&world.pay(created.json["orderId"].as_str().unwrap(), None)).await;
+                world.settle().await;
+                let key = json!({"pk": {"S": format!("U#m_demo#{user}")}, "sk": {"S": "B#USDT"}});
+                let one = json!({":one": {"N": "1"}});
+                let request = json!({
+                    "Key": key, "UpdateExpression": "ADD balance :one",
+                    "ExpressionAttributeValues": one,
+                });
+                tamper(&world, "UpdateItem", request);
+            }
+            world.pass(3_600).await;
+            let slow = move |call: &Call| if call.operation == "Query" { query_ms } else { 0 };
+            let faults = Faults::with_latency(world.clock().clone(), |_| Fault::None, slow);
+            let (metrics, written) = to_a_text();
+            let wire = faults.wrap(world.stack.ground.aws.http_client());
+            let ground = Ground { metrics, wire, audit_page: 1_000, ..world.stack.ground.clone() };
+            let functions = Functions::new(&ground).unwrap();
+            let started = world.clock().now_ms();
+            let report = functions.poll("audit".to_owned()).await.unwrap();
+            let took = world.clock().now_ms() - started;
+            assert!(took < 45_000, "{took} ms");
+            let found = Written::sum(&written.lines(), "BooksUnbalanced", &[]).unwrap();
+            assert!(expected.contains(&found), "{found}");
+            assert_eq!(report["unfinished"], json!(query_ms > 0));
+        });
+    }
+}
+
+#[test]
 fn the_audit_asks_about_what_was_credited_a_day_ago() {
     simulate(1, async || {
         let world = World::of_trader().await;

@@ -16,9 +16,10 @@ use recharge_local::aws::faults::{Call, Fault, Faults, Service};
 use recharge_local::call::{ADMIN_KEYS, API_KEYS};
 use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::payprotocol::Mode as ListMode;
-use recharge_local::sim::receiver::Manner;
+use recharge_local::sim::receiver::{Manner, SimReceiver};
 use recharge_local::sim::trader::Mode;
-use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_API_KEY, TRADER_KEY};
+use recharge_local::stack::{Accounts, PAYPROTOCOL, PAYPROTOCOL_API_KEY, TRADER_APPID, TRADER_KEY};
+use recharge_shared::app::notify::Deliver;
 use recharge_shared::app::submit::Submission;
 use recharge_shared::domain::{
     AmountPolicy, Merchant, MerchantId, MerchantPolicy, Order, OrderId, OrderState, ProviderName,
@@ -616,13 +617,22 @@ fn a_list_of_which_a_minute_is_too_much_is_left_to_the_next_run() {
     });
 }
 
-/// A provider whose lists but the first ones fail, or take a minute for more than a minute of it; how long the windows
-/// were that it was asked for, in seconds.
+/// What a provider does with lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    Fail,
+    /// Of more than a minute take a minute.
+    Late,
+    /// Of more than a minute have more pages than anybody reads.
+    Endless,
+}
+
+/// A provider that does so with all lists but the first ones; how long the windows were that it was asked for, in seconds.
 #[derive(Debug)]
 struct Windows {
     inner: Arc<dyn Outbound>,
     first: usize,
-    is_slow: bool,
+    lists: Lists,
     seconds: Mutex<Vec<u64>>,
 }
 
@@ -641,14 +651,24 @@ impl Outbound for Windows {
         if let (Some(start), Some(end)) = (value("startTime="), value("endTime=")) {
             // A second is added on either side.
             let seconds = end - start - 2;
+            let page = value("page=").unwrap();
             let number = {
                 let mut asked = self.seconds.lock().unwrap();
-                asked.push(seconds);
+                if page == 1 {
+                    asked.push(seconds);
+                }
                 asked.len()
             };
-            match number > self.first {
-                true if !self.is_slow => return Err(OutboundError::Broken),
-                true if seconds > 60 => tokio::time::sleep(Duration::from_secs(60)).await,
+            match (number > self.first, self.lists) {
+                (true, Lists::Fail) => return Err(OutboundError::Broken),
+                (true, Lists::Late) if seconds > 60 => {
+                    tokio::time::sleep(Duration::from_secs(60)).await;
+                }
+                (true, Lists::Endless) if seconds > 60 => {
+                    let data = json!({"count": 1_000_000, "list": [{"rechargeId": page}]});
+                    let answer = json!({"code": 200, "msg": "success", "data": data});
+                    return Ok(Response::new(Bytes::from(answer.to_string())));
+                }
                 _ => {}
             }
         }
@@ -656,10 +676,10 @@ impl Outbound for Windows {
     }
 }
 
-/// The first windows that a run asks a provider for of which the first lists alone are answered, or quick.
-async fn windows(world: &World, first: usize, is_slow: bool) -> Vec<u64> {
+/// The first windows that a run asks a provider for that does so with all lists but the first ones.
+async fn windows(world: &World, first: usize, lists: Lists) -> Vec<u64> {
     let inner = world.stack.ground.outbound.clone();
-    let windows = Arc::new(Windows { inner, first, is_slow, seconds: Mutex::default() });
+    let windows = Arc::new(Windows { inner, first, lists, seconds: Mutex::default() });
     let ground = Ground { outbound: windows.clone(), ..world.stack.ground.clone() };
     poll(&Functions::new(&ground).unwrap()).await;
     let mut seconds = windows.seconds.lock().unwrap().clone();
@@ -668,30 +688,35 @@ async fn windows(world: &World, first: usize, is_slow: bool) -> Vec<u64> {
 }
 
 #[test]
-fn what_gives_no_list_is_asked_for_in_longer_windows_and_what_takes_too_long_in_shorter_ones() {
-    for (is_slow, expected) in
-        [(false, vec![600, 2_400, 21_600]), (true, vec![600, 60, 120, 60, 120, 60, 120, 60])]
-    {
+fn what_gives_no_list_is_asked_for_in_longer_windows_and_what_is_too_much_in_shorter_ones() {
+    let shorter = vec![600, 60, 120, 60, 120, 60, 120, 60];
+    for (lists, expected) in [
+        (Lists::Fail, vec![600, 2_400, 21_600]),
+        (Lists::Late, shorter.clone()),
+        (Lists::Endless, shorter),
+    ] {
         simulate(1, async || {
             let world = World::new().await;
             address(&world).await;
             world.stack.poll().await.unwrap();
             world.pass(2 * 86_400 - 60).await;
-            assert_eq!(windows(&world, 0, is_slow).await, expected);
+            assert_eq!(windows(&world, 0, lists).await, expected, "{lists:?}");
         });
     }
 }
 
 #[test]
 fn what_is_read_once_more_is_asked_for_in_longer_and_shorter_windows_too() {
-    for (is_slow, expected) in [
-        (false, vec![360, 1_200, 7_320, 1_200, 7_320, 1_200, 7_320]),
-        (true, vec![360, 1_200, 60, 120, 60, 120, 60, 120]),
+    let shorter = vec![360, 1_200, 60, 120, 60, 120, 60, 120];
+    for (lists, expected) in [
+        (Lists::Fail, vec![360, 1_200, 7_320, 1_200, 7_320, 1_200, 7_320]),
+        (Lists::Late, shorter.clone()),
+        (Lists::Endless, shorter),
     ] {
         simulate(1, async || {
             let world = World::new().await;
             without_look_backs(&world, 0).await;
-            assert_eq!(windows(&world, 1, is_slow).await, expected);
+            assert_eq!(windows(&world, 1, lists).await, expected, "{lists:?}");
         });
     }
 }
@@ -988,6 +1013,86 @@ fn half_done_creates_of_a_silent_provider_are_left_alone_for_the_rest_of_a_run()
         let asked = faults.log().iter().filter(|entry| entry.call.starts_with("provider")).count();
         // Five, and those that were on their way beside the fifth.
         assert!((5..=12).contains(&asked), "{asked}");
+    });
+}
+
+#[test]
+fn an_order_whose_time_is_over_waits_ten_minutes_for_its_providers_answer() {
+    for is_paid in [false, true] {
+        simulate(1, async || {
+            let world = World::of_trader().await;
+            let orders = [create(&world, "k-1").await, create(&world, "k-2").await];
+            world.pass(1_740).await;
+            if is_paid {
+                orders.iter().for_each(|order| drop(world.pay(order, None)));
+            }
+            // Of nine, or of twelve runs after its end, none gets an answer.
+            world.trader.set_mode(Mode::Down);
+            let mut open = 0;
+            for _ in 0..if is_paid { 9 } else { 12 } {
+                world.pass(60).await;
+                world.stack.poll().await.unwrap();
+                open += u32::from(world.order(&orders[0]).await["status"] == "PENDING");
+            }
+            world.trader.set_mode(Mode::Ok);
+            world.let_pass(3).await;
+            for order in &orders {
+                let told = world.order(order).await;
+                let expected = match is_paid {
+                    true => (9, json!("SUCCESS"), json!("paid_exact")),
+                    false => (11, json!("EXPIRED"), json!("expired")),
+                };
+                assert_eq!((open, told["status"].clone(), told["reason"].clone()), expected);
+            }
+        });
+    }
+}
+
+#[test]
+fn orders_that_nobody_asked_about_do_not_expire_with_those_without_an_answer() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for number in 0..40 {
+            create(&world, &format!("k-{number}")).await;
+        }
+        world.pass(1_860).await;
+        let silent = |service, _: &str| service == Service::Provider;
+        let report = poll(&failing(&world, silent).0).await;
+        assert_eq!(report["expired"], json!(0));
+        // When it is long over they do, asked about or not.
+        world.pass(600).await;
+        let report = poll(&failing(&world, silent).0).await;
+        assert_eq!((&report["expired"], &report["failed"]), (&json!(40), &json!(0)));
+    });
+}
+
+#[test]
+fn creates_that_wait_for_each_other_at_their_provider_take_no_longer_than_a_look_may() {
+    simulate(1, async || {
+        let settings = json!({"trader": {
+            "appid": TRADER_APPID, "base_url": "http://trader.invalid", "allow_http": true,
+            "query": {"path": "/api/merchant/OrderList"}, "min_call_interval_ms": 1_000,
+        }});
+        let keys = json!({"trader": {"key": TRADER_KEY}});
+        let accounts = Accounts { settings, keys, default: "trader".to_owned() };
+        let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+        let world = World::with(Some(accounts), |trader| Arc::new(trader.outbound()), way).await;
+        world.trader.set_mode(Mode::Down);
+        for number in 0..8 {
+            let body =
+                json!({"userId": format!("u_{number}"), "amount": MINOR, "currency": "USDT"});
+            let key = format!("k-{number}");
+            world.send(&world.signed(("POST", "/recharges"), &body.to_string(), &key)).await;
+        }
+        world.trader.set_mode(Mode::Ok);
+        world.pass(60).await;
+        let started = world.clock().now_ms();
+        let report = poll(&slow(&world, |call| call.service == Service::Provider)).await;
+        let took = world.clock().now_ms() - started;
+        assert!((12_000..18_000).contains(&took), "{took} ms");
+        assert_eq!(report["failed"], json!(0));
+        world.let_pass(3).await;
+        assert_eq!(world.trader.provider_orders(), 8);
     });
 }
 

@@ -98,6 +98,27 @@ fn a_merchant_of_many_slow_receivers_does_not_hold_up_another_merchant() {
 }
 
 #[test]
+fn quick_refusals_do_not_make_up_for_slow_ones() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let urls = ["https://mixed.example/quick", "https://mixed.example/slow"];
+        world.receiver.set(urls[0], Manner::Answers(500, String::new()));
+        world.receiver.set(urls[1], Manner::Slowly(500, Duration::from_secs(19)));
+        let functions = world.instance(&Faults::none(world.clock().clone()), 3);
+        let mut took = Vec::new();
+        for number in 0..4 {
+            for (place, url) in urls.into_iter().enumerate() {
+                withdrawn(&world, API_KEYS[0], &format!("{number}-{place}"), url).await;
+            }
+            let started = tokio::time::Instant::now();
+            world.stack.notify_batch_with(&functions, 0).await.unwrap();
+            took.push(started.elapsed().as_secs());
+        }
+        assert_eq!(took, [19, 19, 0, 0]);
+    });
+}
+
+#[test]
 fn a_merchant_whose_receiver_takes_its_time_has_a_third_of_it() {
     simulate(1, async || {
         let world = World::new().await;

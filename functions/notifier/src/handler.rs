@@ -210,10 +210,14 @@ impl Silences {
         all >= HELD_UP_BY_MERCHANT_MAX
     }
 
-    fn heard(&self, destination: &str, in_time: bool) {
+    /// An attempt was quick enough or not. A quick refusal excuses nothing; what is quickly taken makes up for one slow
+    /// attempt.
+    fn heard(&self, destination: &str, (in_time, taken): (bool, bool)) {
         let mut silences = self.lock();
         if in_time {
-            silences.remove(destination);
+            if let Some(silence) = silences.get_mut(destination).filter(|_| taken) {
+                silence.attempts = silence.attempts.saturating_sub(1);
+            }
             return;
         }
         silences.retain(|_, silence| silence.since.elapsed() < SPARED_FOR);
@@ -243,7 +247,7 @@ impl Deliver for Spared<'_> {
         let delivered = self.inner.deliver(url, notification).await;
         let taken = matches!(delivered.status, 200..=299);
         let limit = if taken { TAKEN_SLOWLY_FROM } else { SLOW_FROM };
-        self.silences.heard(destination, started.elapsed() < limit);
+        self.silences.heard(destination, (started.elapsed() < limit, taken));
         if taken {
             self.silences.cost(destination, started);
         }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{EvidenceKind, UserMark};
-use crate::domain::{Order, OrderId, OrderState, Reason, Timestamp};
+use crate::domain::{EvidenceKind, Money, Order, OrderId, OrderState, Reason, Timestamp, UserMark};
 use crate::metrics::{self, Metric};
 use crate::providers::{Answer, Found, Providers};
 use crate::store::{AuditPage, HeldBalance, Store, StoreError};
@@ -37,76 +36,120 @@ pub(super) async fn audit(
     let mut report = Report::default();
     let Ok(limit @ 1..) = i32::try_from(context.audit_page) else { return report };
     let now = context.clock.now();
-    let (mut unbalanced, mut without_record, mut without_provider) = (0, 0, 0);
+    let out_of_time = || Instant::now() + LOOK_TAKES_AT_MOST > deadline;
     let is_time = now.secs().div_euclid(60).rem_euclid(EVERY_MINUTES) == 0;
-    if is_time && Instant::now() + LOOK_TAKES_AT_MOST <= deadline {
-        let page = context.store.audit_page(limit).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the audit has read no page");
-            report.failed += 1;
-            AuditPage::default()
-        });
-        report.failed += page.damaged;
-        for held in &page.balances {
-            match balances(context.store, held).await {
-                Ok(true) => {}
-                Ok(false) => unbalanced += 1,
-                Err(error) => {
-                    tracing::warn!(%error, "a balance was not audited");
-                    report.failed += 1;
-                }
-            }
-        }
-        for order in page.orders.iter().filter(|order| is_left_alone(order, providers, now)) {
-            tracing::error!(
-                order = order.id.as_str(),
-                provider = order.provider.as_str(),
-                "an order is due, and its provider is not in the settings: nobody looks at it"
-            );
-            without_provider += 1;
-        }
-        let asked = page.orders.iter().filter(|order| is_asked_about(order, now)).take(ASKED_MAX);
-        for order in asked {
-            without_record += u64::from(!is_on_record(providers, order, now).await);
-        }
+    for metric in
+        [Metric::BooksUnbalanced, Metric::PaidWithoutRecord, Metric::OrdersWithoutProvider]
+    {
+        metrics::add(metric, (None, None), 0);
     }
-    metrics::add(Metric::BooksUnbalanced, (None, None), unbalanced);
-    metrics::add(Metric::PaidWithoutRecord, (None, None), without_record);
-    metrics::add(Metric::OrdersWithoutProvider, (None, None), without_provider);
+    if !is_time || out_of_time() {
+        return report;
+    }
+    let page = context.store.audit_page(limit).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the audit has read no page");
+        report.failed += 1;
+        AuditPage::default()
+    });
+    report.failed += page.damaged;
+    for order in page.orders.iter().filter(|order| is_left_alone(order, providers, now)) {
+        tracing::error!(
+            order = order.id.as_str(),
+            provider = order.provider.as_str(),
+            "an order is due, and its provider is not in the settings: nobody looks at it"
+        );
+        metrics::add(Metric::OrdersWithoutProvider, (None, None), 1);
+    }
+    balances(context.store, &page.balances, deadline, &mut report).await;
+    let asked = page.orders.iter().filter(|order| is_asked_about(order, now)).take(ASKED_MAX);
+    for order in asked {
+        if out_of_time() {
+            report.unfinished = true;
+            break;
+        }
+        let without = !is_on_record(providers, order, now).await;
+        metrics::add(Metric::PaidWithoutRecord, (None, None), without.into());
+    }
     report
 }
 
-/// Whether a balance is the sum of its entries. One that is not is looked at once more: it may have been
-/// changing.
-async fn balances(store: &Store, held: &HeldBalance) -> Result<bool, StoreError> {
-    let HeldBalance { merchant, user, balance } = held;
-    let currency = balance.amount.currency();
-    if balance.entries > ENTRIES_MAX {
-        return Ok(true);
-    }
-    let mut says = Some((balance.amount, balance.entries));
-    for last in [false, true] {
-        let sum = store.sum_of_entries((merchant, user), currency, ENTRIES_MAX).await?;
-        if sum.is_none() || sum == says {
-            return Ok(true);
+/// Compares the balances of a page with the sums of their entries, as far as there is time; those that do not fit once
+/// more, a moment later.
+async fn balances(store: &Store, page: &[HeldBalance], deadline: Instant, report: &mut Report) {
+    let mut doubtful = Vec::new();
+    for held in page {
+        match sum(store, held).await {
+            Ok(sum) if fits(sum, held) => {}
+            Ok(_) => doubtful.push(held),
+            Err(error) => {
+                tracing::warn!(%error, "a balance was not audited");
+                report.failed += 1;
+            }
         }
-        if last {
-            let mark = UserMark::derive(merchant, user);
-            tracing::error!(
-                merchant = merchant.as_str(),
-                user_mark = mark.as_str(),
-                currency = currency.code(),
-                balance = says.map_or(0, |(amount, _)| amount.minor()),
-                entries = sum.map_or(0, |(amount, _)| amount.minor()),
-                "a balance is not the sum of its entries"
-            );
+        if Instant::now() + LOOK_TAKES_AT_MOST > deadline {
+            tracing::warn!("no time is left for the rest of the audit's page");
+            report.unfinished = true;
             break;
         }
-        tokio::time::sleep(AGAIN_AFTER).await;
-        let now = store.balances(merchant, user).await?.unwrap_or_default();
-        let now = now.into_iter().find(|now| now.amount.currency() == currency);
-        says = now.map(|now| (now.amount, now.entries));
     }
-    Ok(false)
+    if !doubtful.is_empty() {
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+    for held in doubtful {
+        if Instant::now() + LOOK_TAKES_AT_MOST / 2 > deadline {
+            report.unfinished = true;
+            break;
+        }
+        match is_unbalanced(store, held).await {
+            Ok(unbalanced) => {
+                metrics::add(Metric::BooksUnbalanced, (None, None), unbalanced.into());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a balance was not audited");
+                report.failed += 1;
+            }
+        }
+    }
+}
+
+/// The sum of a balance's entries and their number; `None` when there are too many.
+async fn sum(store: &Store, held: &HeldBalance) -> Result<Option<(Money, u64)>, StoreError> {
+    let HeldBalance { merchant, user, balance } = held;
+    if balance.entries > ENTRIES_MAX {
+        return Ok(None);
+    }
+    store.sum_of_entries((merchant, user), balance.amount.currency(), ENTRIES_MAX).await
+}
+
+/// Whether the balance is that sum.
+fn fits(sum: Option<(Money, u64)>, held: &HeldBalance) -> bool {
+    sum.is_none_or(|sum| sum == (held.balance.amount, held.balance.entries))
+}
+
+/// Whether a balance that was not the sum of its entries a moment ago is still not it. One that has changed meanwhile is
+/// left to the next walk: its entries may be in the index a little later.
+async fn is_unbalanced(store: &Store, held: &HeldBalance) -> Result<bool, StoreError> {
+    let HeldBalance { merchant, user, balance } = held;
+    let sum = sum(store, held).await?;
+    if fits(sum, held) {
+        return Ok(false);
+    }
+    let currency = balance.amount.currency();
+    let now = store.balances(merchant, user).await?.unwrap_or_default();
+    let now = now.into_iter().find(|now| now.amount.currency() == currency);
+    if now.map(|now| (now.amount, now.entries)) != Some((balance.amount, balance.entries)) {
+        return Ok(false);
+    }
+    let mark = UserMark::derive(merchant, user);
+    tracing::error!(
+        merchant = merchant.as_str(),
+        user_mark = mark.as_str(),
+        currency = currency.code(),
+        balance = balance.amount.minor(),
+        entries = sum.map_or(0, |(amount, _)| amount.minor()),
+        "a balance is not the sum of its entries"
+    );
+    Ok(true)
 }
 
 /// Whether the order should be looked at, and the poller has no provider of that name any more.

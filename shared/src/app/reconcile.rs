@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all, join3};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use crate::bug::{self, Bug};
@@ -39,12 +39,17 @@ const DECISIONS: i32 = 50;
 const DECISION_PAGES: usize = 10;
 /// How long after its expiry an order may stay open although the provider says that it is paid.
 const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
+/// How long an order whose time is over waits for a provider that gives no answer, or that nobody asks any more in this
+/// run: it may have been paid in time.
+const ANSWER_TAKES_AT_MOST: Duration = Duration::from_secs(600);
 /// How long after its expiry an open order is one that should not be.
 const OPEN_AT_MOST: Duration = Duration::from_secs(900);
 /// Orders of one provider that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
 /// No new look starts when less than this is left: four provider calls and the writes around them.
 pub(super) const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(18);
+/// How long a create may be gone on with: calls wait for each other, of a provider that wants a pause between them.
+const RESUMED_WITHIN: Duration = Duration::from_secs(16);
 /// Unanswered calls in a row after which a provider is left alone for the rest of the run, or about one merchant.
 const UNANSWERED_MAX: u32 = 5;
 /// Those about one merchant that count for all others: it may be its orders alone that get no answer.
@@ -289,7 +294,8 @@ impl Run<'_> {
         let unknown_there = foreign || order.account != self.provider.account();
         let can_ask = self.provider.can_query() || is_half_done(&order, now);
         let asks = !unknown_there && can_ask && self.unanswered().may_ask(&order.merchant);
-        if !asks && !over && !unknown_there && can_ask {
+        let may_wait = !over || now.since(order.expires_at) <= ANSWER_TAKES_AT_MOST;
+        if !asks && may_wait && !unknown_there && can_ask {
             return Ok(report);
         }
         // Whoever moves the date has the look; a crash after this costs one interval, not the order. It
@@ -318,7 +324,7 @@ impl Run<'_> {
                 return Ok(report);
             }
             Said::Unknown if report.failed > 0 => return Ok(report),
-            Said::Unknown if !over && !is_given_up(&order, now) => return Ok(report),
+            Said::Unknown if may_wait && !is_given_up(&order, now) => return Ok(report),
             Said::Proof | Said::Unknown | Said::Nothing => {}
         }
         if over && !foreign && order.received.minor() > 0 {
@@ -461,7 +467,13 @@ impl Run<'_> {
         }
         let order = Order { attempt_until: until, attempt_by: invocation.to_owned(), ..order };
         let submission = Submission { store, provider: self.provider, clock, actor: ACTOR };
-        let order = submission.again(order).await?.order;
+        let merchant = order.merchant.clone();
+        let Ok(submitted) = timeout(RESUMED_WITHIN, submission.again(order)).await else {
+            sometimes("poller: out of time at the provider");
+            self.unanswered().note(&merchant, false);
+            return Ok(false);
+        };
+        let order = submitted?.order;
         // The provider may have said no.
         announce(self.context.notifications, &order, &order.trace).await;
         self.unanswered().note(&order.merchant, order.state != OrderState::Created);

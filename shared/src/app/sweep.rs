@@ -231,10 +231,16 @@ impl Sweep<'_> {
         let list = self.provider.list(from, until, self.clock.now());
         let listed: Vec<Evidence> = match timeout(within, list).await {
             Ok(Answer::Done(listed)) => listed,
-            Ok(Answer::Declined(why) | Answer::Unknown(why)) => {
+            Ok(Answer::Unknown(why)) => {
                 tracing::warn!(provider, why, "list not read");
                 swept.failed += 1;
                 return Ok(Read::Unlisted);
+            }
+            Ok(Answer::Declined(why)) => {
+                let seconds = until.since(from).as_secs();
+                tracing::warn!(provider, seconds, why, "too much for one list");
+                swept.failed += 1;
+                return Ok(Read::TooLong);
             }
             Ok(Answer::NotSent) => {
                 tracing::warn!(provider, "list not reached");

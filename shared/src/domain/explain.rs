@@ -289,9 +289,9 @@ impl Order {
             Situation::TimeOver if self.received.minor() > 0 => format!(
                 "The time is over and only {got} of {asked} {code} has arrived: it goes to a person."
             ),
-            Situation::TimeOver => {
-                "The time is over; the order expires after one last question.".to_owned()
-            }
+            Situation::TimeOver => "The time is over; the order expires after one last question, or in \
+                                    ten minutes if it gets no answer."
+                .to_owned(),
             Situation::WaitsForPerson
             | Situation::Credited
             | Situation::CreditedOneMoreWaits

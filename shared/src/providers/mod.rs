@@ -212,7 +212,8 @@ pub trait Provider: fmt::Debug + Send + Sync {
     }
 
     /// Everything final that arrived from `from` up to `until`, which is now, both at most a second off;
-    /// complete, or no answer. Only for providers that say [`Provider::can_list`].
+    /// complete, or no answer: [`Answer::Declined`] where that is more than is read at once, and less of it may not be. Only
+    /// for providers that say [`Provider::can_list`].
     async fn list(
         &self,
         _from: Timestamp,

@@ -198,7 +198,7 @@ impl PayProtocol {
                 listed.add(record);
             }
             if kept_bytes > KEPT_BYTES_MAX {
-                return Reading::Failed(Answer::Unknown("the list is too large".to_owned()));
+                return Reading::Failed(Answer::Declined("the list is too large".to_owned()));
             }
             if listed.len() == page.count {
                 return Reading::Complete(listed);
@@ -210,7 +210,7 @@ impl PayProtocol {
                 return Reading::Moved;
             }
         }
-        Reading::Failed(Answer::Unknown("the list has too many pages".to_owned()))
+        Reading::Failed(Answer::Declined("the list has too many pages".to_owned()))
     }
 
     /// What nobody can read is put aside for a person: it keeps nothing else from being found.

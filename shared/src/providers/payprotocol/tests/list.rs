@@ -201,7 +201,7 @@ async fn a_list_that_is_too_large_is_no_answer_and_not_kept() {
     let text = "x".repeat(4_000_000);
     let unread = |id: i32| json!({"rechargeId": id, "note": text});
     let read = |id: i32| recharge(&json!({"rechargeId": id, "transferHash": text}));
-    let too_large = Answer::Unknown("the list is too large".to_owned());
+    let too_large = Answer::Declined("the list is too large".to_owned());
     for (record, kept) in [(&unread as &dyn Fn(i32) -> Value, 4), (&read, 8)] {
         let pages: Vec<Value> = (1..12).map(|id| page(20, &[record(id)])).collect();
         assert_eq!(listed(&pages).await, (too_large.clone(), kept + 1));
