@@ -66,6 +66,7 @@ pub const EXPECTED: &[&str] = &[
     "poller: another run has the look",
     "poller: evidence not handed over",
     "poller: expiry lost the race",
+    "poller: out of time at the provider",
     "poller: paid at the last moment",
     "queue: a part of a batch sent again",
     "review: APPROVED to CREDITED",
