@@ -24,6 +24,7 @@ use recharge_shared::domain::{
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
 use recharge_shared::store::Store;
 use recharge_tests::World;
+use recharge_tests::standard::{ByHost, HOST, SimStandard};
 use recharge_tests::world::simulate;
 use serde_json::{Value, json};
 
@@ -409,6 +410,74 @@ fn a_refusal_that_comes_after_a_part_of_the_money_ends_no_order() {
         assert_eq!(stands, (&json!("REVIEW"), &json!(MINOR / 2)));
         assert_eq!(world.books().violations(), Vec::<String>::new());
         assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+}
+
+/// A provider that does what it is asked at once, and takes two seconds to say so.
+#[derive(Debug)]
+struct SlowAnswer(InProcess);
+
+#[async_trait]
+impl Outbound for SlowAnswer {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let is_create = request.uri().path().ends_with("TraderRechargeorder");
+        let answer = self.0.send(request, limits).await;
+        if is_create {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        answer
+    }
+}
+
+#[test]
+fn what_was_told_of_a_credited_order_stays_when_the_providers_answer_comes_after_the_payment() {
+    simulate(24, async || {
+        let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+        let outbound =
+            |trader: &SimTrader| -> Arc<dyn Outbound> { Arc::new(SlowAnswer(trader.outbound())) };
+        let world = World::with(None, outbound, way).await;
+        let paid = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let order = world.books().orders[0].id.clone();
+            world.deliver(&world.pay(&order, None)).await;
+            world.settle().await;
+            world.order(&order).await
+        };
+        let (created, told) = tokio::join!(world.create("u_1", MINOR, "k-1"), paid);
+        assert_eq!((created.status, &told["status"]), (201, &json!("SUCCESS")));
+        assert_eq!(created.json, told);
+        assert_eq!(world.order(&id(&created)).await, told);
+    });
+}
+
+#[test]
+fn a_retry_asks_before_it_sends_again() {
+    simulate(24, async || {
+        let standard = SimStandard::new("standard-secret-0123456789abcdef");
+        let settings = json!({"standard": {"kind": "standard", "account": "ACC", "currency": "USDT",
+            "base_url": format!("https://{HOST}")}});
+        let keys = json!({"standard": {"key": "standard-secret-0123456789abcdef"}});
+        let accounts = Accounts { settings, keys, default: "standard".to_owned() };
+        let there = standard.clone();
+        let outbound = |trader: &SimTrader| -> Arc<dyn Outbound> {
+            Arc::new(ByHost { standard: there, other: Arc::new(trader.outbound()) })
+        };
+        let way = |receiver: &SimReceiver| -> Arc<dyn Deliver> { Arc::new(receiver.clone()) };
+        let world = World::with(Some(accounts), outbound, way).await;
+        let faults = Faults::new(world.clock().clone(), |call| match call.service {
+            Service::Provider => Fault::AnswerLost,
+            _ => Fault::None,
+        });
+        let request = world.create_request("u_1", MINOR, "k-1");
+        let created = world.send_to(&world.instance(&faults, 1), &request).await;
+        assert_eq!((created.status, &created.json["status"]), (201, &json!("CREATED")));
+        let again = world.create("u_1", MINOR, "k-1").await;
+        assert_eq!((again.status, &again.json["status"]), (200, &json!("PENDING")));
+        assert_eq!((standard.provider_orders(), standard.attempts()), (1, 1));
     });
 }
 
