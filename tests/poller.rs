@@ -179,6 +179,26 @@ fn many_unpaid_orders_of_a_merchant_do_not_hold_up_another_ones() {
     });
 }
 
+#[test]
+fn orders_that_have_ended_do_not_hold_up_an_open_one() {
+    simulate(1, async || {
+        let world = World::of_trader().await;
+        for number in 0..100 {
+            create(&world, &format!("k-{number}")).await;
+        }
+        world.let_pass(35).await;
+        world.pass(3_600).await;
+        // All of them are due by now, longer than this one.
+        let order = create(&world, "paid").await;
+        let _ = world.pay(&order, None);
+        world.pass(60).await;
+        let report = poll(&slow(&world, |call| call.service == Service::Provider)).await;
+        assert_eq!((&report["unfinished"], &report["evidence"]), (&json!(true), &json!(1)));
+        world.settle().await;
+        assert_eq!(world.order(&order).await["reason"], "paid_exact");
+    });
+}
+
 /// Rows that the index alone has, due for ages: what they are of is nowhere.
 async fn backlog(world: &World, rows: usize, row: fn(usize) -> [(&'static str, String); 3]) {
     let aws = &world.stack.ground.aws;

@@ -1,6 +1,6 @@
 //! Which orders the poller looks at, fairly: every merchant gets a look before another gets a second one, so that
 //! thousands of orders of one that nobody pays do not hold up another's one. Where more are due than are read at once,
-//! what has come due lately is read as well: a backlog hides nobody's order.
+//! what has come due lately is read as well: a backlog hides nobody's order. Open orders come before those that have ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::domain::{OrderId, ProviderName, Timestamp};
 use crate::metrics::{self, Metric};
 use crate::store::{DUE_SHARDS, Due, DuePosition, Store, StoreError};
 
+use super::reconcile::ANSWER_TAKES_AT_MOST;
 use super::report::Report;
 use super::turns::{reading_ends, turns};
 
@@ -68,7 +69,7 @@ impl<'a> DueOrders<'a> {
         !self.rest.is_empty()
     }
 
-    /// The next ones, in turn by merchant, first what has waited longest; tells `report` what is due `now`, and what
+    /// The next ones, in turn by merchant, of each first those that are open and then what has waited longest; tells `report` what is due `now`, and what
     /// could not be read. However slow the table is, there is time left to look at them.
     pub(super) async fn next(&mut self, now: Timestamp, report: &mut Report) -> Vec<Due> {
         let rest = std::mem::take(&mut self.rest);
@@ -83,7 +84,7 @@ impl<'a> DueOrders<'a> {
         }
         self.begun = true;
         found.retain(|due| self.given.insert(due.id.clone()));
-        found.sort_by_key(|due| due.due_at);
+        found.sort_by_key(|due| (is_over(due), due.due_at));
         turns(found, |due| due.merchant.clone()).into_iter().map(|(_, due)| due).collect()
     }
 
@@ -145,4 +146,10 @@ impl<'a> DueOrders<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the order has most likely ended: a look after its time, which waits a little for an answer then. Late money may
+/// still come for it, and that can wait for others' money that is in time.
+fn is_over(due: &Due) -> bool {
+    due.expires_at.is_some_and(|expires_at| due.due_at > expires_at.plus(ANSWER_TAKES_AT_MOST))
 }

@@ -41,7 +41,7 @@ const DECISION_PAGES: usize = 10;
 const PROOF_TAKES_AT_MOST: Duration = Duration::from_secs(3_600);
 /// How long an order whose time is over waits for a provider that gives no answer, or that nobody asks any more in this
 /// run: it may have been paid in time.
-const ANSWER_TAKES_AT_MOST: Duration = Duration::from_secs(600);
+pub(super) const ANSWER_TAKES_AT_MOST: Duration = Duration::from_secs(600);
 /// How long after its expiry an open order is one that should not be.
 const OPEN_AT_MOST: Duration = Duration::from_secs(900);
 /// Orders of one provider that are looked at side by side.

@@ -12,7 +12,7 @@ use super::cancellation::{ItemFate, Transacted};
 use super::due::{DuePage, DuePosition};
 use super::fault::{Budget, StoreFault};
 use super::item::{Change, change, decode, due_shard, encode, order_key};
-use super::row::{Row, key, n, number, optional_text, parsed, s, text};
+use super::row::{Row, key, n, number, optional_text, parsed, s, text, time};
 use super::{Store, StoreError};
 use crate::bug::{self, Bug};
 use crate::domain::hash::{crockford, digest};
@@ -48,6 +48,8 @@ pub struct Due {
     pub due_at: Timestamp,
     /// Its merchant, for taking turns; empty in an index that does not have it.
     pub merchant: String,
+    /// When its time is over, if the index has that.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -257,7 +259,8 @@ impl Store {
             let id = parsed(row, "pk", |pk| OrderId::parse(pk.strip_prefix("O#")?))?;
             let due_at = Timestamp::from_millis(number(row, "dueAt")?);
             let merchant = optional_text(row, "merchant").unwrap_or_default().to_owned();
-            Ok(Due { id, due_at, merchant })
+            let expires_at = row.contains_key("expiresAt").then(|| time(row, "expiresAt"));
+            Ok(Due { id, due_at, merchant, expires_at: expires_at.transpose()? })
         };
         self.due_page(due_shard(provider, shard), bounds, after, due).await
     }
