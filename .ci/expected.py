@@ -161,12 +161,12 @@ METRICS = {
     "ProviderLatency": {"Provider"}, "Callbacks": {"Provider", "Outcome"},
     "Settlements": {"Provider", "Outcome"}, "TimeToCredit": {"Provider"}, "Parked": {"Provider"},
     "Notifications": {"Outcome"}, "DueBacklog": set(), "OldestDueSeconds": set(),
-    "PendingBeyondSla": set(), "ProviderSilent": {"Provider"}, "PaidWithoutRecord": set(),
+    "PendingBeyondSla": set(), "ProviderSilent": {"Provider"}, "ListBehindSeconds": {"Provider"}, "PaidWithoutRecord": set(),
     "BooksUnbalanced": set(), "OrdersWithoutProvider": set(), "Failures": {"Function", "Version"}, "WriteUnits": {"Function"}, "ReadUnits": {"Function"},
 }
 # What somebody is told of without looking, and from when on.
 ALARMS = {
-    "PendingBeyondSla": ("Maximum", 1), "ProviderSilent": ("Maximum", 1),
+    "PendingBeyondSla": ("Maximum", 1), "ProviderSilent": ("Maximum", 1), "ListBehindSeconds": ("Maximum", 1_800),
     "PaidWithoutRecord": ("Maximum", 1), "BooksUnbalanced": ("Maximum", 1),
     "OrdersWithoutProvider": ("Maximum", 1),
     "Notifications": ("Sum", 1), "Parked": ("Sum", 1), "TimeToCredit": ("p99", 600_000),

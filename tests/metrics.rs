@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a scene that cannot be set up ends the test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,12 +13,14 @@ use http::{Request, Response};
 use recharge_local::aws::faults::{Call, Fault, Faults};
 use recharge_local::call::ADMIN_KEYS;
 use recharge_local::functions::{Functions, Ground};
+use recharge_local::sim::payprotocol::Mode as ListMode;
 use recharge_local::sim::receiver::Manner;
 use recharge_local::sim::trader::{CallbackRequest, Mode};
-use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy};
+use recharge_local::stack::{PAYPROTOCOL, PAYPROTOCOL_API_KEY};
+use recharge_shared::domain::{AmountPolicy, Merchant, MerchantId, MerchantPolicy, ProviderName};
 use recharge_shared::metrics::{Metrics, Stage};
 use recharge_shared::outbound::{Limits, Outbound, OutboundError};
-use recharge_shared::store::Store;
+use recharge_shared::store::{Again, ListRead, Store};
 use recharge_tests::World;
 use recharge_tests::world::{CALLBACK_URL, simulate};
 use serde_json::{Value, json};
@@ -309,6 +311,41 @@ fn the_poller_tells_what_is_due_and_who_is_silent() {
         let lines = written.lines();
         assert_eq!(Written::sum(&lines, "PendingBeyondSla", &[]), Some(1));
         assert_eq!(Written::sum(&lines, "ProviderSilent", &[]), Some(0));
+    });
+}
+
+#[test]
+fn the_poller_tells_how_far_it_is_behind_a_providers_list() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let (functions, written) = counting(&world, 0);
+        let behind = async |minutes: u64| {
+            for _ in 0..minutes {
+                world.pass(60).await;
+                let _ = written.lines();
+                functions.poll("list".to_owned()).await.unwrap();
+            }
+            let lines = written.lines();
+            check(&lines);
+            Written::sum(&lines, "ListBehindSeconds", &[("Provider", "payprotocol")])
+        };
+        assert_eq!(behind(1).await, None, "nothing was read before");
+        assert_eq!(behind(3).await, Some(60));
+        world.payprotocol.set_mode(ListMode::Error);
+        assert_eq!(behind(30).await, Some(1_800));
+        world.payprotocol.set_mode(ListMode::Ok);
+        assert_eq!([behind(1).await, behind(1).await], [Some(1_860), Some(60)]);
+        // What is read once more counts too.
+        let name = ProviderName::parse(PAYPROTOCOL).unwrap();
+        let account = (&name, PAYPROTOCOL_API_KEY);
+        let aws = &world.stack.ground.aws;
+        let store = Store::new(aws.dynamodb(aws.http_client(), 3), world.stack.names.table.clone());
+        let read = store.list_read_until(&name, PAYPROTOCOL_API_KEY).await.unwrap().unwrap();
+        let late = read.again[&Again::AfterDay].minus(Duration::from_secs(7_200));
+        let again = BTreeMap::from([(Again::AfterDay, late)]);
+        let until = read.until;
+        store.list_was_read(account, Some(until), &ListRead { until, again }).await.unwrap();
+        assert_eq!([behind(1).await, behind(1).await], [Some(7_260), Some(60)]);
     });
 }
 

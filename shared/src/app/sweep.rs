@@ -94,6 +94,10 @@ impl Sweep<'_> {
             self.examine(now).await;
         }
         let cursors = self.store.list_read_until(account.0, account.1).await?;
+        if let Some(read) = &cursors {
+            let behind = behind(read, now).as_secs();
+            metrics::add(Metric::ListBehindSeconds, (Some(account.0), None), behind);
+        }
         let begin = cursors.as_ref().map_or_else(|| now.minus(FIRST_LOOK_BACK), |read| read.until);
         let again = LOOK_BACKS.map(|(again, back)| (again, now.minus(back)));
         // Written down before the first answer: what arrives while the provider gives none counts.
@@ -292,4 +296,12 @@ impl Sweep<'_> {
             }
         }
     }
+}
+
+/// How far the reading on, or the second reading that is furthest behind, is from where it should be.
+fn behind(read: &ListRead, now: Timestamp) -> Duration {
+    let again = LOOK_BACKS.iter().filter_map(|(again, back)| {
+        read.again.get(again).map(|until| now.minus(*back).since(*until))
+    });
+    again.fold(now.since(read.until), Duration::max)
 }

@@ -50,6 +50,9 @@ pub enum Metric {
     PendingBeyondSla,
     /// Whether a provider answered no call of the run, though there were some.
     ProviderSilent,
+    /// How far the reading of a provider's list is behind: the reading on, or a second reading after an hour, a day or
+    /// three.
+    ListBehindSeconds,
     /// Credited orders of which the provider knows no payment.
     PaidWithoutRecord,
     /// Balances that are not the sum of their entries.
@@ -66,7 +69,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Metric; 19] = [
+    pub const ALL: [Metric; 20] = [
         Metric::Creates,
         Metric::CreateLatency,
         Metric::ProviderCalls,
@@ -80,6 +83,7 @@ impl Metric {
         Metric::OldestDueSeconds,
         Metric::PendingBeyondSla,
         Metric::ProviderSilent,
+        Metric::ListBehindSeconds,
         Metric::PaidWithoutRecord,
         Metric::BooksUnbalanced,
         Metric::OrdersWithoutProvider,
@@ -104,6 +108,7 @@ impl Metric {
             Metric::OldestDueSeconds => "OldestDueSeconds",
             Metric::PendingBeyondSla => "PendingBeyondSla",
             Metric::ProviderSilent => "ProviderSilent",
+            Metric::ListBehindSeconds => "ListBehindSeconds",
             Metric::PaidWithoutRecord => "PaidWithoutRecord",
             Metric::BooksUnbalanced => "BooksUnbalanced",
             Metric::OrdersWithoutProvider => "OrdersWithoutProvider",
@@ -119,7 +124,7 @@ impl Metric {
             Metric::CreateLatency | Metric::ProviderLatency | Metric::TimeToCredit => {
                 "Milliseconds"
             }
-            Metric::OldestDueSeconds => "Seconds",
+            Metric::OldestDueSeconds | Metric::ListBehindSeconds => "Seconds",
             _ => "Count",
         }
     }
