@@ -2194,15 +2194,24 @@ fn two_unread_statements_of_one_deposit_are_refunded_by_one_mark() {
         for digest in [1, 2] {
             arrive(&world, &unreadable(&deposited, digest)).await;
         }
-        // Another deposit of the same transaction is another payment.
+        // Another deposit of the same transaction is another payment, and may be the same transfer: people are asked again.
         let mut other = deposited.clone();
         other.payment_id = "77".to_owned();
         other.order_id = Some(OrderId::of_payment(&other.provider, &other.account, "77"));
         arrive(&world, &unreadable(&other, 3)).await;
         for seen in reviews(&world, "operator").await {
             refund_by_two(&world, &seen).await;
-            assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REFUND");
+            let ended = review(&world, &seen["reviewId"]).await;
+            let is_other = ended["paymentId"] == "77";
+            let why = if is_other { "same_transfer" } else { "unrecognised" };
+            assert_eq!(
+                (&ended["status"], &ended["why"]),
+                (&json!(if is_other { "OPEN" } else { "REFUND" }), &json!(why))
+            );
         }
+        let other_one = only_review(&world).await;
+        refund_by_two(&world, &other_one).await;
+        assert_eq!(review(&world, &other_one["reviewId"]).await["status"], "REFUND");
         assert_eq!(world.books().refunds, 2);
         for evidence in [deposited, other] {
             let trace = TraceId::parse("test").unwrap();
@@ -2976,6 +2985,48 @@ fn a_transfer_that_was_paid_back_is_not_credited_by_another_name() {
         arrive(&world, &message(&Evidence { stale: false, ..again })).await;
         assert_eq!(balance(&world, "u_1"), 0);
         assert_eq!(only_review(&world).await["why"], "same_transfer");
+        sound(&world).await;
+    });
+}
+
+#[test]
+fn a_deposit_that_was_paid_back_unread_is_not_credited_by_another_name() {
+    for kind in [EvidenceKind::Unlisted, EvidenceKind::Unrecognised] {
+        simulate(1, async || {
+            let world = World::new().await;
+            let deposited = deposited(&world).await;
+            arrive(&world, &message(&Evidence { kind, ..deposited.clone() })).await;
+            let seen = only_review(&world).await;
+            for person in ["operator", "operator2"] {
+                assert_eq!(resolve(&world, person, &seen, &note("refund")).await.status, 202);
+            }
+            assert_eq!(review(&world, &seen["reviewId"]).await["status"], "REFUND");
+            arrive(&world, &message(&told_again(&deposited, "77"))).await;
+            assert_eq!(balance(&world, "u_1"), 0, "{kind:?}");
+            assert_eq!(only_review(&world).await["why"], "same_transfer", "{kind:?}");
+            sound(&world).await;
+        });
+    }
+}
+
+#[test]
+fn who_pays_back_what_nobody_could_read_hears_first_that_it_is_credited_by_another_name() {
+    simulate(1, async || {
+        let world = World::new().await;
+        let deposited = deposited(&world).await;
+        let unlisted = Evidence { kind: EvidenceKind::Unlisted, ..deposited.clone() };
+        for evidence in [&unlisted, &told_again(&deposited, "77")] {
+            arrive(&world, &message(evidence)).await;
+        }
+        assert_eq!(balance(&world, "u_1"), 25_000_000);
+        let seen = only_review(&world).await;
+        for person in ["operator", "operator2"] {
+            assert_eq!(resolve(&world, person, &seen, &note("refund")).await.status, 202);
+        }
+        let open = only_review(&world).await;
+        let told = (&open["status"], &open["why"]);
+        assert_eq!(told, (&json!("OPEN"), &json!("same_transfer")));
+        assert_eq!(world.books().refunds, 0);
         sound(&world).await;
     });
 }

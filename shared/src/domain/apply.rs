@@ -35,7 +35,7 @@ pub enum ParkReason {
     AmountConflict,
     /// Another payment for an order that was paid already.
     SecondPayment,
-    /// A deposit by the same transaction, to the same address and in the same currency as another one that is booked: the
+    /// A deposit by the same transaction and to the same address as another one that is booked or was paid back: the
     /// provider tells one transfer twice, or one transaction has paid twice.
     SameTransfer,
     /// The order waits for a person, and so does this. Or it is a deposit that people have refused, and its provider

@@ -195,12 +195,10 @@ impl Evidence {
         self.order_id.as_ref().map_or("", OrderId::as_str)
     }
 
-    /// What the chain knows the money of a deposit by, whatever the provider calls the payment: transaction, address and
-    /// currency. `None` where the transaction is not told; one of zeros is none.
+    /// What the chain knows a deposit by, whatever the provider calls the payment and says of its amount and currency:
+    /// transaction and address. `None` where the transaction is not told; one of zeros is none.
     pub fn transfer(&self) -> Option<String> {
-        let (Some(deposit), EvidenceKind::Paid(amount)) = (&self.deposit, self.kind) else {
-            return None;
-        };
+        let deposit = self.deposit.as_ref()?;
         let transaction = bare(self.transaction_id.as_deref()?);
         if transaction.bytes().all(|byte| byte == b'0') {
             return None;
@@ -210,7 +208,6 @@ impl Evidence {
             &self.account,
             &deposit.network,
             &deposit.address,
-            amount.currency().code(),
             &transaction,
         ];
         Some(crockford(&digest("recharge/transfer/v1", &fields.map(str::as_bytes)), 51))
@@ -294,14 +291,17 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_is_its_transaction_address_and_currency_whatever_it_is_called() {
+    fn a_transfer_is_its_transaction_and_address_whatever_it_is_called_and_said_to_be() {
         let told = deposited().transfer();
         assert!(told.is_some());
         let text = str::to_owned;
-        let alike: [fn(&mut Evidence); 4] = [
+        let alike: [fn(&mut Evidence); 7] = [
             |other| other.payment_id = "2".to_owned(),
             |other| other.transaction_id = Some("0x00AA".to_owned()),
             |other| other.kind = EvidenceKind::Paid(Money::new(2, Currency::Usdt)),
+            |other| other.kind = EvidenceKind::Paid(Money::new(1_000_000, Currency::Usd)),
+            |other| other.kind = EvidenceKind::Unlisted,
+            |other| other.kind = EvidenceKind::Unrecognised,
             |other| other.source = Source::List,
         ];
         for change in alike {
@@ -309,11 +309,10 @@ mod tests {
             change(&mut other);
             assert_eq!(other.transfer(), told, "{other:?}");
         }
-        let different: [fn(&mut Evidence); 6] = [
+        let different: [fn(&mut Evidence); 5] = [
             |other| other.transaction_id = Some("00ab".to_owned()),
             |other| other.deposit.as_mut().unwrap().address = "T2".to_owned(),
             |other| other.deposit.as_mut().unwrap().network = "ETH".to_owned(),
-            |other| other.kind = EvidenceKind::Paid(Money::new(1_000_000, Currency::Usd)),
             |other| other.account = "b".to_owned(),
             |other| other.provider = ProviderName::parse("q").unwrap(),
         ];
