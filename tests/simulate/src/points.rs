@@ -60,6 +60,7 @@ pub const EXPECTED: &[&str] = &[
     "parked: under_review",
     "parked: unknown_order",
     "parked: unlisted_currency",
+    "parked: unrecognised",
     "parked: wrong_user",
     "poller: announced what was lost",
     "poller: another has taken the create on",

@@ -83,6 +83,9 @@ async fn payer(sim: Rc<Sim>, money: Money, script: Script) {
         money.gate.set_paid(&order, told(&payment, minor));
         money.funds.arrived(gate_key(&payment), paid);
         sim.wire.note(&format!("{minor} of {} paid for {order} as {payment}", script.asked));
+        if sim.plan.mode.calls_back() && sim.dice.chance(100) {
+            say_odd(&sim, &money, (&order, &payment)).await;
+        }
         if sim.plan.mode.calls_back() {
             let sent = confirm(sim.clone(), money.clone(), (payment, script.copies));
             sends.push(tokio::task::spawn_local(sent));
@@ -175,6 +178,18 @@ pub async fn say_failed(sim: &Sim, money: &Money, order: &str) {
     });
     sim.wire.note(&format!("the gateway fails {order} by {payment}"));
     sim.request(&event(sim, &format!("m-f-{order}"), &said, GATE_KEY)).await;
+}
+
+/// Says of a payment what nobody can read, but for its transaction: people may pay it back by that, or reject it.
+async fn say_odd(sim: &Sim, money: &Money, (order, payment): (&str, &str)) {
+    let minor = money.funds.get(&gate_key(payment)).map_or(0, |paid| paid.minor);
+    let said = json!({
+        "eventId": format!("o-{payment}"), "type": "payment.settled", "orderId": order,
+        "providerTxnId": payment, "amount": i64::try_from(minor).unwrap_or(0), "currency": "USDT",
+        "status": "SETTLED", "livemode": true,
+    });
+    sim.wire.note(&format!("the gateway says of {payment} what nobody can read"));
+    sim.request(&event(sim, &format!("m-o-{payment}"), &said, GATE_KEY)).await;
 }
 
 /// Lets the gateway send what it has heard nothing of, and what it sends for ever; forged copies beside it.
@@ -278,14 +293,14 @@ async fn deposit(sim: &Rc<Sim>, money: &Money, (script, address): (&Script, &str
 }
 
 /// Something else that the provider says of a deposit, once, before or after what is so: twice the amount, that it has failed,
-/// is somebody else's, in another currency, or nothing.
+/// is somebody else's, in another currency, nothing, or what nobody can read.
 fn slip(
     sim: &Sim,
     money: &Money,
     (key, deposited): (&str, &payprotocol::Deposited),
 ) -> Option<payprotocol::CallbackRequest> {
     let mut said: Value = serde_json::from_slice(&deposited.callback.as_ref()?.body).ok()?;
-    let (member, value) = match sim.dice.below(5) {
+    let (member, value) = match sim.dice.below(6) {
         0 => {
             money.funds.slipped(key);
             ("rechargeAmount", (deposited.units * 2).to_string().into())
@@ -293,6 +308,7 @@ fn slip(
         1 => ("rechargeStatus", 2.into()),
         2 => ("uuid", "M0123456789ABCDEFGHJKMNPQR".into()),
         3 => ("currencyId", 1.into()),
+        4 => ("rechargeStatus", 9.into()),
         _ => ("rechargeAmount", "0".into()),
     };
     sim.wire.note(&format!("{key} is also told with {member} {value}"));
