@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use recharge_local::aws::SharedClock;
 use recharge_local::aws::faults::{Call, Fault, Faults, LogEntry, Service};
 use recharge_local::call::ADMIN_KEYS;
+use recharge_local::functions::{Functions, Ground};
 use recharge_local::sim::payprotocol::Mode as PayprotocolMode;
 use recharge_local::sim::receiver::{Manner, SimReceiver};
 use recharge_local::sim::trader::Mode as TraderMode;
@@ -260,6 +262,13 @@ fn an_expiry_whose_announcement_was_lost_is_told_however_late_the_next_look_is()
 
 #[test]
 fn a_credit_whose_announcement_was_lost_is_told_when_its_message_returns_from_the_dead_letters() {
+    // At once, to an instance whose clock is behind, too.
+    for (passes, behind) in [(3_600, 0), (181, 60)] {
+        returns_from_the_dead_letters(passes, behind);
+    }
+}
+
+fn returns_from_the_dead_letters(passes: u64, behind: i64) {
     simulate(1, async || {
         let world = World::new().await;
         let order = create(&world, "k-1").await;
@@ -279,8 +288,11 @@ fn a_credit_whose_announcement_was_lost_is_told_when_its_message_returns_from_th
         // The operator drives it back: the same body, a new message.
         let sqs = aws.sqs(aws.http_client(), 3);
         sqs.purge_queue().queue_url(url).send().await.unwrap();
-        world.pass(3_600).await;
+        world.pass(passes).await;
         sqs.send_message().queue_url(url).message_body(body).send().await.unwrap();
+        let clock = SharedClock::starting_at(world.clock().now_ms() - behind * 1_000);
+        let functions = Functions::new(&Ground { clock, ..world.stack.ground.clone() }).unwrap();
+        world.stack.settle_batch_with(&functions, 0).await.unwrap();
         world.let_pass(2).await;
         assert_eq!(world.untold().await, Vec::<String>::new());
     });

@@ -31,9 +31,9 @@ use tracing::Instrument;
 
 use crate::outbox::{News, hand_over_all};
 
-/// A statement older than this has been delivered before: messages driven back from the dead letters count
-/// their receives anew. The queue's visibility timeout.
-const FIRST_DELIVERY_WITHIN: Duration = Duration::from_secs(180);
+/// A statement older than this may have been delivered before: messages driven back from the dead letters count
+/// their receives anew. The queue's visibility timeout, less what the webhook's clock and this one may be apart.
+const FIRST_DELIVERY_WITHIN: Duration = Duration::from_secs(180 - 60);
 
 /// How long all records wait for their orders to be read together.
 const TOGETHER_WITHIN: Duration = Duration::from_millis(500);
