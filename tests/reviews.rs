@@ -2560,6 +2560,7 @@ fn whatever_fails_a_second_transfer_is_credited_once_and_announced() {
         for index in 0..12 {
             let met = simulate(1, async || {
                 let world = World::new().await;
+                world.give_default_address().await;
                 let (_, seen) = paid_anew(&world).await;
                 resolve(&world, "admin", &seen, &credit_user("u_1")).await;
                 let path = format!("/admin/reviews/{}/resolve", seen["reviewId"].as_str().unwrap());
@@ -2571,7 +2572,10 @@ fn whatever_fails_a_second_transfer_is_credited_once_and_announced() {
                 world.pass(181).await;
                 world.settle().await;
                 assert_eq!(balance(&world, "u_1"), MINOR.into(), "{fault:?} at {index}");
-                sound(&world).await;
+                world.notify().await;
+                assert_eq!(world.books().violations(), Vec::<String>::new());
+                let untold = world.untold_of(|_| true).await;
+                assert_eq!(untold, Vec::<String>::new(), "{fault:?} at {index}");
                 faults.calls() > index
             });
             tried += usize::from(met);

@@ -19,12 +19,12 @@ use recharge_local::sim::payprotocol::{self, Deposited, SimPayProtocol, Transfer
 use recharge_local::sim::receiver::SimReceiver;
 use recharge_local::sim::trader::{CallbackRequest, SimTrader};
 use recharge_local::stack::{
-    Accounts, PAYPROTOCOL_CALLBACK_PATH, Setup, Stack, TRADER_APPID, TRADER_KEY,
-    payprotocol_account, provider_settings,
+    Accounts, DEMO_NOTIFICATION_SECRET, PAYPROTOCOL_CALLBACK_PATH, Setup, Stack, TRADER_APPID,
+    TRADER_KEY, payprotocol_account, provider_settings,
 };
 use recharge_shared::app::notify::{Deliver, Notification};
 use recharge_shared::auth::sign;
-use recharge_shared::domain::{Mode, OrderId};
+use recharge_shared::domain::{Mode, Order, OrderId};
 use recharge_shared::egress::Rules;
 use recharge_shared::http::notice_body;
 use recharge_shared::metrics::Metrics;
@@ -322,6 +322,16 @@ impl World {
         }
     }
 
+    /// Gives the demo merchant an address at which it hears of orders that name none.
+    pub async fn give_default_address(&self) {
+        let aws = &self.stack.ground.aws;
+        let keys = json!({"secrets": [DEMO_NOTIFICATION_SECRET], "url": CALLBACK_URL});
+        let put = aws.secrets(aws.http_client(), 3).put_secret_value();
+        let put = put.secret_id(&self.stack.names.notification_keys);
+        let put = put.secret_string(json!({API_KEYS[0].merchant: keys}).to_string());
+        put.send().await.expect("the secret is there");
+    }
+
     /// The order as the demo merchant sees it.
     pub async fn order(&self, id: &str) -> Value {
         self.send(&self.signed(("GET", &format!("/recharges/{id}")), "", "")).await.json
@@ -330,6 +340,12 @@ impl World {
     /// What is wrong with what merchants were told: every committed notice has reached its receiver, every
     /// notification is of a committed notice, and one id never had two bodies.
     pub async fn untold(&self) -> Vec<String> {
+        // Orders that payments make have no address of their own, and the demo merchant no default.
+        self.untold_of(|order| order.callback_url.is_some()).await
+    }
+
+    /// The same of those orders that somebody `wants` to hear of.
+    pub async fn untold_of(&self, wants: impl Fn(&Order) -> bool) -> Vec<String> {
         let aws = &self.stack.ground.aws;
         let store = Store::new(aws.dynamodb(aws.http_client(), 3), self.stack.names.table.clone());
         let mut wanted = BTreeMap::new();
@@ -337,8 +353,7 @@ impl World {
             let id = OrderId::parse(&row.id).expect("an order id");
             let order =
                 store.order(&id).await.expect("the table reads").expect("the order is there");
-            // Orders that payments make have no address of their own, and the demo merchant no default.
-            if order.callback_url.is_none() {
+            if !wants(&order) {
                 continue;
             }
             wanted.extend(order.notices().iter().map(|n| (n.id(), notice_body(n))));
