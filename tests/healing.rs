@@ -84,6 +84,51 @@ fn an_order_that_cannot_be_asked_about_expires_also_when_the_poller_has_finished
     });
 }
 
+/// A provider that has the order, cannot be asked about it, and refuses the repetition in words that nobody knows.
+async fn refused_again(world: &World) -> String {
+    // The user's address is known.
+    assert_eq!(world.create("u_1", MINOR, "k-0").await.json["status"], "PENDING");
+    world.trader.set_mode(TraderMode::LostAnswer);
+    let order = create(world, "k-1").await;
+    assert!(world.trader.has(&order));
+    world.trader.set_mode(TraderMode::Reject);
+    let again = world.create("u_1", MINOR, "k-1").await;
+    assert_eq!((again.status, &again.json["status"]), (200, &json!("CREATED")));
+    world.let_pass(5).await;
+    assert_eq!(world.order(&order).await["status"], "CREATED");
+    order
+}
+
+#[test]
+fn a_repetition_that_is_refused_ends_no_order_that_the_provider_may_have() {
+    simulate(1, async || {
+        let world = without_query("credit_received").await;
+        let order = refused_again(&world).await;
+        world.trader.set_mode(TraderMode::Ok);
+        world.let_pass(5).await;
+        assert_eq!(world.order(&order).await["status"], "PENDING", "the poller has repeated it");
+        world.deliver(&world.pay(&order, None)).await;
+        world.let_pass(2).await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+        assert_eq!(world.untold().await, Vec::<String>::new());
+    });
+    simulate(1, async || {
+        let world = without_query("credit_received").await;
+        let order = refused_again(&world).await;
+        world.let_pass(45).await;
+        let ended = world.order(&order).await;
+        assert_eq!(
+            (&ended["status"], &ended["reason"]),
+            (&json!("EXPIRED"), &json!("provider_unreachable"))
+        );
+        assert_eq!(world.books().orders.iter().filter(|order| order.due).count(), 0);
+        world.deliver(&world.pay(&order, None)).await;
+        world.let_pass(2).await;
+        assert_eq!(world.order(&order).await["status"], "SUCCESS");
+        assert_eq!(world.books().violations(), Vec::<String>::new());
+    });
+}
+
 #[test]
 fn what_is_paid_and_cannot_be_read_is_for_a_person_once_the_callback_has_had_its_time() {
     simulate(1, async || {

@@ -20,7 +20,7 @@ use recharge_local::sim::receiver::{Manner, SimReceiver};
 use recharge_local::sim::trader::Mode;
 use recharge_local::stack::{Accounts, PAYPROTOCOL, PAYPROTOCOL_API_KEY, TRADER_APPID, TRADER_KEY};
 use recharge_shared::app::notify::Deliver;
-use recharge_shared::app::submit::Submission;
+use recharge_shared::app::submit::{Heard, Submission};
 use recharge_shared::domain::{
     AmountPolicy, Merchant, MerchantId, MerchantPolicy, Order, OrderId, OrderState, ProviderName,
     Timestamp,
@@ -1417,7 +1417,7 @@ fn a_refusal_of_a_slower_attempt_ends_no_order_that_the_provider_has_taken() {
             actor: "create-order",
         };
         let submitted = submission.first(as_read, order.deposit.clone()).await.unwrap();
-        assert_eq!((submitted.order.state, submitted.not_sent), (OrderState::Pending, false));
+        assert_eq!((submitted.order.state, submitted.heard), (OrderState::Pending, Heard::Answer));
         assert_eq!(world.order(&placed).await["status"], "PENDING");
         world.deliver(&world.pay(&placed, None)).await;
         world.settle().await;

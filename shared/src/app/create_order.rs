@@ -17,7 +17,7 @@ use crate::sometimes::sometimes;
 use crate::store::{Placed, Store, StoreError, Written};
 
 use super::addresses::{Wanted, owner};
-use super::submit::{Submission, Submitted, is_half_done};
+use super::submit::{Heard, Submission, Submitted, is_half_done};
 
 /// Who takes part in the transitions made here.
 const ACTOR: &str = "create-order";
@@ -186,7 +186,9 @@ fn reached(
             sometimes("create: out of time at the provider");
             Ok(order)
         }
-        Ok(Ok(Submitted { order, not_sent })) if !not_sent || !order.state.is_open() => Ok(order),
+        Ok(Ok(Submitted { order, heard })) if heard != Heard::NotSent || !order.state.is_open() => {
+            Ok(order)
+        }
         Ok(Ok(_)) => Err(ApiError::provider_unavailable()),
         Ok(Err(error)) => Err(error.into()),
     }

@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use crate::bug::{self, Bug};
 use crate::clock::Clock;
-use crate::domain::order::{ATTEMPT_LEASE, Change, FIRST_CHECK_AFTER, MONITORING_WINDOW};
+use crate::domain::order::{Change, FIRST_CHECK_AFTER, MONITORING_WINDOW};
 use crate::domain::{
     Evidence, EvidenceKind, MerchantId, Order, OrderEvent, OrderState, Reason, Step, Timestamp,
     TraceId, shadow,
@@ -29,7 +29,7 @@ use super::due_orders::DueOrders;
 use super::hand_over::due_notices;
 use super::notify::announce;
 use super::report::Report;
-use super::submit::{Submission, is_half_done, log};
+use super::submit::{Heard, Submission, Submitted, is_half_done, log};
 use super::sweep::Sweep;
 
 const ACTOR: &str = "reconcile-poller";
@@ -50,6 +50,9 @@ const SIDE_BY_SIDE: usize = 8;
 pub(super) const LOOK_TAKES_AT_MOST: Duration = Duration::from_secs(18);
 /// How long a create may be gone on with: calls wait for each other, of a provider that wants a pause between them.
 const RESUMED_WITHIN: Duration = Duration::from_secs(16);
+/// How long a create is the run's that goes on with it: until it is over, and the write before it.
+const RESUME_LEASE: Duration = Duration::from_secs(30);
+const _: () = assert!(RESUME_LEASE.as_secs() >= RESUMED_WITHIN.as_secs() + 10);
 /// Unanswered calls in a row after which a provider is left alone for the rest of the run, or about one merchant.
 const UNANSWERED_MAX: u32 = 5;
 /// Those about one merchant that count for all others: it may be its orders alone that get no answer.
@@ -460,7 +463,7 @@ impl Run<'_> {
 
     async fn resume(&self, order: Order) -> Result<bool, StoreError> {
         let Context { store, clock, invocation, .. } = self.context;
-        let until = clock.now().plus(ATTEMPT_LEASE);
+        let until = clock.now().plus(RESUME_LEASE);
         if store.take_over(&order, invocation, until).await? == Written::Raced {
             sometimes("poller: another has taken the create on");
             return Ok(false);
@@ -473,10 +476,11 @@ impl Run<'_> {
             self.unanswered().note(&merchant, false);
             return Ok(false);
         };
-        let order = submitted?.order;
+        let Submitted { order, heard } = submitted?;
         // The provider may have said no.
         announce(self.context.notifications, &order, &order.trace).await;
-        self.unanswered().note(&order.merchant, order.state != OrderState::Created);
+        let answered = heard == Heard::Answer || order.state != OrderState::Created;
+        self.unanswered().note(&order.merchant, answered);
         Ok(true)
     }
 

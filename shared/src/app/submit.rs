@@ -26,13 +26,24 @@ pub struct Submission<'a> {
     pub actor: &'static str,
 }
 
+/// What the provider had to say to the last call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It answered.
+    Answer,
+    /// Nothing, or nothing that says enough: it may have the order.
+    Nothing,
+    /// Not even the question: the call surely did nothing.
+    NotSent,
+}
+
 /// What became of bringing an order to its provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted {
     /// The order as it stands.
     pub order: Order,
-    /// Whether the provider could not even be reached: it surely does not have the order.
-    pub not_sent: bool,
+    /// What there was to hear.
+    pub heard: Heard,
 }
 
 impl Submission<'_> {
@@ -42,18 +53,45 @@ impl Submission<'_> {
         order: Order,
         deposit: Option<Deposit>,
     ) -> Result<Submitted, StoreError> {
+        let (answer, deposit) = self.place(&order, deposit).await?;
+        self.record(order, deposit, answer).await
+    }
+
+    /// Sends an order again to a provider that cannot be asked: it may have it since the first attempt, and what it says no
+    /// to may be the repetition alone. A refusal ends no order then; its time does.
+    async fn unasked(
+        self,
+        order: Order,
+        deposit: Option<Deposit>,
+    ) -> Result<Submitted, StoreError> {
+        match self.place(&order, deposit).await? {
+            (Answer::Declined(why), _) => {
+                sometimes("submit: a repetition was refused");
+                tracing::warn!(order = order.id.as_str(), why, "a repeated create was refused");
+                self.put_off(order, Heard::Answer).await
+            }
+            (answer, deposit) => self.record(order, deposit, answer).await,
+        }
+    }
+
+    /// The provider's answer to the order, with the address that it goes to.
+    async fn place(
+        self,
+        order: &Order,
+        deposit: Option<Deposit>,
+    ) -> Result<(Answer<Accepted>, Option<Deposit>), StoreError> {
         let deposit = match deposit {
-            None if self.provider.needs_address() => match self.addresses(&order).await? {
+            None if self.provider.needs_address() => match self.addresses(order).await? {
                 Answer::Done(known) => known.into_iter().next(),
-                Answer::NotSent => return self.put_off(order, true).await,
-                Answer::Declined(_) | Answer::Unknown(_) => {
-                    return self.put_off(order, false).await;
+                Answer::NotSent => return Ok((Answer::NotSent, None)),
+                Answer::Declined(why) | Answer::Unknown(why) => {
+                    return Ok((Answer::Unknown(why), None));
                 }
             },
             known => known,
         };
-        let answer = self.provider.create(&order, deposit.as_ref(), self.clock.now()).await;
-        self.record(order, deposit, answer).await
+        let answer = self.provider.create(order, deposit.as_ref(), self.clock.now()).await;
+        Ok((answer, deposit))
     }
 
     /// Goes on with an order whose first attempt left no trace: asks before it sends again.
@@ -67,14 +105,14 @@ impl Submission<'_> {
             false => None,
         };
         if !self.provider.can_query() {
-            return self.first(order, known).await;
+            return self.unasked(order, known).await;
         }
         match self.provider.query(&order, self.clock.now()).await {
             Answer::Done(Found::Nothing) => self.first(order, known).await,
             Answer::Done(Found::Open(accepted)) => {
                 sometimes("submit: the provider has it already");
                 if known.is_none() && needs_address {
-                    return self.put_off(order, false).await;
+                    return self.put_off(order, Heard::Nothing).await;
                 }
                 self.record(order, known, Answer::Done(accepted)).await
             }
@@ -82,12 +120,12 @@ impl Submission<'_> {
             Answer::Done(Found::Proof(_)) => {
                 sometimes("submit: paid before it was written down");
                 if known.is_none() && needs_address {
-                    return self.put_off(order, false).await;
+                    return self.put_off(order, Heard::Nothing).await;
                 }
                 self.record(order, known, Answer::Done(Accepted::default())).await
             }
-            Answer::Declined(_) | Answer::Unknown(_) => self.put_off(order, false).await,
-            Answer::NotSent => self.put_off(order, true).await,
+            Answer::Declined(_) | Answer::Unknown(_) => self.put_off(order, Heard::Nothing).await,
+            Answer::NotSent => self.put_off(order, Heard::NotSent).await,
         }
     }
 
@@ -111,8 +149,8 @@ impl Submission<'_> {
             Answer::Declined(_) => {
                 (OrderEvent::Decline, Some(Reason::ProviderDeclined), Accepted::default())
             }
-            Answer::Unknown(_) => return self.put_off(order, false).await,
-            Answer::NotSent => return self.put_off(order, true).await,
+            Answer::Unknown(_) => return self.put_off(order, Heard::Nothing).await,
+            Answer::NotSent => return self.put_off(order, Heard::NotSent).await,
         };
         let mut order = order;
         for _ in 0..RACES_MAX {
@@ -139,28 +177,29 @@ impl Submission<'_> {
                 next.transaction_id = next.transaction_id.or(accepted.transaction_id.clone());
             }
             if next == order {
-                return Ok(Submitted { order, not_sent: false });
+                return Ok(Submitted { order, heard: Heard::Answer });
             }
             if self.store.advance(&order, &next).await? == Written::Now {
                 log(&order, &next);
-                return Ok(Submitted { order: next, not_sent: false });
+                return Ok(Submitted { order: next, heard: Heard::Answer });
             }
             sometimes("submit: lost the race");
             order = self.reload(&order).await?;
         }
-        Ok(Submitted { order, not_sent: false })
+        Ok(Submitted { order, heard: Heard::Answer })
     }
 
     /// Ends the attempt without a result, so that the next caller need not wait for its lease.
-    async fn put_off(self, order: Order, not_sent: bool) -> Result<Submitted, StoreError> {
-        sometimes(if not_sent { "submit: not sent" } else { "submit: unknown" });
+    async fn put_off(self, order: Order, heard: Heard) -> Result<Submitted, StoreError> {
+        sometimes(if heard == Heard::NotSent { "submit: not sent" } else { "submit: unknown" });
+        let not_sent = heard == Heard::NotSent;
         tracing::warn!(order = order.id.as_str(), not_sent, "not at the provider; goes on later");
         let free = self.clock.now();
         let order = match self.store.take_over(&order, &order.attempt_by, free).await? {
             Written::Now => Order { attempt_until: free, ..order },
             Written::Raced => self.reload(&order).await?,
         };
-        Ok(Submitted { order, not_sent })
+        Ok(Submitted { order, heard })
     }
 
     async fn reload(self, order: &Order) -> Result<Order, StoreError> {

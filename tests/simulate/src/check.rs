@@ -145,6 +145,13 @@ fn against_truth(sim: &Sim, books: &books::Books) -> Vec<String> {
         let there = sim.world.trader.provider_orders();
         found.push(format!("I7: the provider has {there} orders, its truth {}", truth.len()));
     }
+    // What it has taken and not given up it has refused to nobody.
+    let is_live = |id: &String| truth.get(id).is_some_and(|known| !known.given_up);
+    for order in books.orders.iter().filter(|order| is_live(&order.id)) {
+        if order.history.iter().any(|step| step.ends_with(">FAILED")) {
+            found.push(format!("I7: {} was told as refused, and the provider has it", order.id));
+        }
+    }
     let mut wanted: BTreeMap<AccountKey, i128> = BTreeMap::new();
     for credit in &books.credits {
         let paid = truth.get(&credit.order).and_then(|known| known.paid).unwrap_or(0);

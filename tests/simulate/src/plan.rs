@@ -153,6 +153,8 @@ pub struct Plan {
     pub receivers_fail: bool,
     /// Whether the provider is down, slow or refuses at times.
     pub provider_moods: bool,
+    /// Whether the provider of orders answers questions about them: it may not where no poller asks.
+    pub can_query: bool,
     /// The weather.
     pub weather: Weather,
 }
@@ -199,6 +201,7 @@ impl Plan {
             receivers_fail: dice.chance(500),
             provider_moods: dice.chance(400),
             weather: Weather::draw(chaos_ms, dice),
+            can_query: mode != Mode::NoPoller || dice.chance(600),
         }
     }
 }

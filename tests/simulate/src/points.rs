@@ -80,6 +80,7 @@ pub const EXPECTED: &[&str] = &[
     "settle: found it done after a race",
     "settle: held what was parked before",
     "settle: lost the race",
+    "submit: a repetition was refused",
     "submit: lost the race",
     "submit: not sent",
     "submit: paid before it was written down",

@@ -402,11 +402,12 @@ async fn after(ms: Option<u64>) {
 fn trader_account(plan: &Plan) -> Accounts {
     let amount = if plan.is_exact { "exact" } else { "credit_received" };
     let late = if plan.late_to_review { "review" } else { "credit" };
+    let query = plan.can_query.then(|| json!({"path": "/api/merchant/OrderList"}));
     Accounts {
         settings: json!({"trader": {
             "appid": TRADER_APPID, "base_url": "http://trader.invalid", "allow_http": true,
             "notify_url": "https://recharge.invalid/recharges/callback/trader",
-            "min_call_interval_ms": 0, "query": {"path": "/api/merchant/OrderList"},
+            "min_call_interval_ms": 0, "query": query,
             "policy": {"amount": amount, "late_payment": late},
         }}),
         keys: json!({"trader": {"key": TRADER_KEY}}),
