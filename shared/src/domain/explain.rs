@@ -352,7 +352,7 @@ impl Order {
     fn of_an_end(&self, situation: Situation, now: Timestamp) -> String {
         let what = match situation {
             Situation::Cancelled => "The client withdrew the order before any payment.",
-            Situation::NeverPlaced => "The provider could not be reached before time ran out.",
+            Situation::NeverPlaced => "The provider did not take the order before time ran out.",
             _ => "No payment was confirmed before time ran out.",
         };
         let watched = self.due_at.is_some() && now.since(self.created_at) < MONITORING_WINDOW;

@@ -71,7 +71,7 @@ pub enum Reason {
     Manual,
     /// The provider said no.
     ProviderDeclined,
-    /// The provider could not be reached before time ran out.
+    /// The provider did not take the order before time ran out.
     ProviderUnreachable,
     /// The evidence does not fit the order.
     EvidenceMismatch,

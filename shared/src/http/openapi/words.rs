@@ -63,7 +63,7 @@ word!(
          - `paid_late`: after the order had ended.\n\
          - `paid_twice`: a second payment for an order that was paid; this order was made for it.\n\
          - `manual`: a person has decided.\n\
-         - `provider_declined`, `provider_unreachable`: the provider said no, or was not reached in time.\n\
+         - `provider_declined`, `provider_unreachable`: the provider said no, or did not take the order in time.\n\
          - `evidence_mismatch`: reserved: no order has it.\n\
          - `expired`, `cancelled_by_client`: time ran out, or the client withdrew it.",
     ))
